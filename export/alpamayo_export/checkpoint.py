@@ -1,0 +1,116 @@
+"""The checkpoint's weights: found, compared with what the modules expect, and read tensor by tensor."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+from alpamayo_export.errors import ExportError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_CHUNK_BYTES = 1 << 24
+
+
+def local_folder(name_or_path: str, what: str, relative_to: Path | None = None) -> Path:
+    """The folder `name_or_path` stands for. Hub ids are recognised here, and not fetched yet.
+
+    Raises:
+        ExportError: there is no such folder.
+    """
+    candidates = [relative_to / name_or_path] if relative_to else []
+    candidates.append(Path(name_or_path).expanduser())
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    download = f"; for a model of the Hugging Face hub: hf download {name_or_path} --local-dir {candidates[0]}"
+    looked = " and ".join(str(folder) for folder in candidates)
+    raise ExportError(f"no folder {looked} ({what}){download if name_or_path.count('/') == 1 else ''}")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where every tensor of a checkpoint lies; shards are opened memory-mapped, one at a time."""
+
+    folder: Path
+    shard_of: Mapping[str, str]
+
+    @classmethod
+    def find(cls, folder: Path) -> "Weights":
+        """Reads `model.safetensors.index.json`, or takes every `*.safetensors` of the folder."""
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        else:
+            shards = sorted(path.name for path in folder.glob("*.safetensors"))
+        if not shards:
+            raise ExportError(f"{folder} holds no *.safetensors")
+        shard_of: dict[str, str] = {}
+        for shard in shards:
+            with _open(folder / shard) as file:
+                shard_of |= dict.fromkeys(file.keys(), shard)
+        return cls(folder, shard_of)
+
+    @property
+    def shards(self) -> list[str]:
+        return sorted(set(self.shard_of.values()))
+
+    def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The named tensors, in their type on disk."""
+        wanted = set(names)
+        tensors = {}
+        for shard in self.shards:
+            here = [name for name in wanted if self.shard_of[name] == shard]
+            if here:
+                with _open(self.folder / shard) as file:
+                    tensors |= {name: file.get_tensor(name) for name in here}
+        return tensors
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes = {}
+        for shard in self.shards:
+            with _open(self.folder / shard) as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes
+
+
+def _open(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def check_shapes(found: Shapes, expected: Shapes, optional: Iterable[str]) -> None:
+    """Raises ExportError, listing every key that is missing, unknown, or of another shape."""
+    missing = [f"missing: {k} {list(expected[k])}" for k in sorted(expected.keys() - found.keys() - set(optional))]
+    unknown = [f"unknown: {k} {list(found[k])}" for k in sorted(found.keys() - expected.keys())]
+    wrong = [
+        f"shape: {k} is {list(found[k])}, the config makes it {list(expected[k])}"
+        for k in sorted(found.keys() & expected.keys())
+        if found[k] != expected[k]
+    ]
+    problems = missing + unknown + wrong
+    if problems:
+        lines = "\n  ".join(problems)
+        raise ExportError(f"{len(problems)} weights do not fit the checkpoint's config:\n  {lines}")
+
+
+def checkpoint_sha256(folder: Path, shards: Iterable[str]) -> str:
+    """One hash over `config.json` and the shards, names and contents, in that order."""
+    paths = [folder / "config.json", *(folder / shard for shard in shards)]
+    digest = hashlib.sha256()
+    total = sum(path.stat().st_size for path in paths)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="hashing the checkpoint", delay=2) as progress:
+        for path in paths:
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    progress.update(len(chunk))
+    return digest.hexdigest()

@@ -1,0 +1,51 @@
+"""`alpamayo-export CHECKPOINT --output REPO`"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from alpamayo_export.errors import ExportError
+
+
+def parser() -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(
+        prog="alpamayo-export",
+        description="Write an Alpamayo 1 checkpoint as a Triton model repository.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    cli.add_argument("checkpoint", help="folder with config.json and *.safetensors, as released")
+    cli.add_argument("--output", required=True, type=Path, metavar="REPO", help="replaced whole if it is one already")
+    cli.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of both networks and the KV cache; auto: bf16 where there is a GPU, else fp32",
+    )
+    cli.add_argument("--denoiser", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="what runs it")
+    cli.add_argument("--max-images", type=int, default=16, help="cameras x frames")
+    cli.add_argument("--max-trajectories", type=int, default=32, help="num_traj_sets x num_traj_samples")
+    cli.add_argument("--max-generation-length", type=int, default=256, help="tokens a thought")
+    return cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    # Imported late: --help should not wait for torch.
+    from alpamayo_export.export import Options, export, open_checkpoint
+    from alpamayo_export.limits import Limits
+
+    try:
+        limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)
+        checkpoint = open_checkpoint(args.checkpoint)
+        print(f"alpamayo-export: {checkpoint.folder} is whole; writing {args.output}", file=sys.stderr)
+        export(checkpoint, args.output, Options(args.precision, args.denoiser, limits))
+    except (ExportError, OSError) as error:
+        print(f"alpamayo-export: {error}", file=sys.stderr)
+        return 1
+    print(f"alpamayo-export: wrote {args.output}; serve it with: alpamayo-serve {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The checkpoint's `config.json`: read as released, checked against what this project computes.
+
+The released file names its parts by hydra `_target_` strings of NVIDIA's package, which is no dependency here: a part is
+known by the last component of its target. What the file does not say is never filled in from a default in code, but
+for two values that the released file leaves to the reference's classes (see `read_config`).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alpamayo_export.errors import ExportError
+
+Json = dict[str, Any]
+
+WAYPOINTS = 64  # the wire contract's
+HISTORY_POSES = 16
+
+# config key -> the parts this project implements
+_KNOWN_TARGETS = {
+    "action_in_proj_cfg": ("PerWaypointActionInProjV2",),
+    "action_out_proj_cfg": ("Linear",),
+    "action_space_cfg": ("UnicycleAccelCurvatureActionSpace",),
+    "diffusion_cfg": ("FlowMatching",),
+    "hist_traj_tokenizer_cfg": ("DeltaTrajectoryTokenizer",),
+    "traj_tokenizer_cfg": ("DiscreteTrajectoryTokenizer",),
+}
+_TRAJ_TOKENS = ("history", "future", "history_start", "future_start", "history_end", "future_end")
+
+
+@dataclass(frozen=True)
+class ActionInProjConfig:
+    hidden_size: int
+    max_freq: float
+    num_enc_layers: int
+    num_fourier_feats: int  # sines and cosines together
+
+
+@dataclass(frozen=True)
+class ActionSpaceConfig:
+    """Accelerations in m/s2, curvatures in 1/m, dt in seconds."""
+
+    accel_mean: float
+    accel_std: float
+    curvature_mean: float
+    curvature_std: float
+    accel_bounds: tuple[float, float]
+    curvature_bounds: tuple[float, float]
+    dt: float
+    n_waypoints: int
+    v_lambda: float
+    v_ridge: float
+
+
+@dataclass(frozen=True)
+class HistoryTokenizerConfig:
+    """Displacements between poses, in metres, are cut into `num_bins` between the limits."""
+
+    ego_xyz_min: tuple[float, float, float]
+    ego_xyz_max: tuple[float, float, float]
+    num_bins: int
+
+
+@dataclass(frozen=True)
+class AlpamayoConfig:
+    vlm_name_or_path: str
+    model_dtype: str
+    vocab_size: int
+    traj_vocab_size: int
+    traj_token_start_idx: int
+    traj_token_ids: dict[str, int]
+    future_bins: int
+    add_special_tokens: bool
+    min_pixels: int
+    max_pixels: int
+    expert: Json  # overrides of the language model's text config
+    action_in_proj: ActionInProjConfig
+    action_space: ActionSpaceConfig
+    history_tokenizer: HistoryTokenizerConfig
+
+
+def read_config(checkpoint: Path) -> AlpamayoConfig:
+    """Reads `checkpoint/config.json`.
+
+    Raises:
+        ExportError: no such file, not an Alpamayo 1 checkpoint, a part or a setting that this project does not know.
+    """
+    raw = _read_json(checkpoint / "config.json")
+    _require(raw, "model_type", "alpamayo_r1")
+    _require(raw, "vlm_backend", "qwenvl3")
+    _require(raw, "expert_non_causal_attention", True)
+    _require(raw, "tokens_per_history_traj", 3 * HISTORY_POSES)
+    parts = {key: _part(raw, key) for key in _KNOWN_TARGETS}
+    if parts["diffusion_cfg"].get("int_method", "euler") != "euler":
+        raise ExportError(f"diffusion_cfg.int_method is {parts['diffusion_cfg']['int_method']!r}; known is 'euler'")
+    if parts["hist_traj_tokenizer_cfg"].get("predict_yaw", False):
+        raise ExportError("hist_traj_tokenizer_cfg.predict_yaw is true; this project knows histories without yaw tokens")
+    return AlpamayoConfig(
+        vlm_name_or_path=_get(raw, "vlm_name_or_path", str),
+        model_dtype=_get(raw, "model_dtype", str),
+        vocab_size=_get(raw, "vocab_size", int),
+        traj_vocab_size=_get(raw, "traj_vocab_size", int),
+        traj_token_start_idx=_get(raw, "traj_token_start_idx", int),
+        traj_token_ids={name: _get(_get(raw, "traj_token_ids", dict), name, int) for name in _TRAJ_TOKENS},
+        future_bins=_get(parts["traj_tokenizer_cfg"], "num_bins", int),
+        add_special_tokens=_get(raw, "add_special_tokens", bool),
+        min_pixels=_get(raw, "min_pixels", int),
+        max_pixels=_get(raw, "max_pixels", int),
+        expert=_get(raw, "expert_cfg", dict),
+        action_in_proj=ActionInProjConfig(
+            hidden_size=_get(parts["action_in_proj_cfg"], "hidden_size", int),
+            max_freq=_get(parts["action_in_proj_cfg"], "max_freq", float),
+            num_enc_layers=_get(parts["action_in_proj_cfg"], "num_enc_layers", int),
+            num_fourier_feats=_get(parts["action_in_proj_cfg"], "num_fourier_feats", int),
+        ),
+        action_space=_action_space(parts["action_space_cfg"]),
+        history_tokenizer=_history_tokenizer(parts["hist_traj_tokenizer_cfg"]),
+    )
+
+
+def _action_space(part: Json) -> ActionSpaceConfig:
+    numbers = ("accel_mean", "accel_std", "curvature_mean", "curvature_std", "dt", "v_lambda", "v_ridge")
+    if _get(part, "n_waypoints", int) != WAYPOINTS:
+        raise ExportError(f"action_space_cfg.n_waypoints is {part['n_waypoints']}; the contract has {WAYPOINTS}")
+    if part.get("dt") != 0.1:
+        raise ExportError(f"action_space_cfg.dt is {part.get('dt')} s; the contract has waypoints every 0.1 s")
+    return ActionSpaceConfig(
+        accel_bounds=_vector(part, "accel_bounds", 2),
+        curvature_bounds=_vector(part, "curvature_bounds", 2),
+        n_waypoints=WAYPOINTS,
+        **{name: _get(part, name, float) for name in numbers},
+    )
+
+
+def _history_tokenizer(part: Json) -> HistoryTokenizerConfig:
+    return HistoryTokenizerConfig(
+        ego_xyz_min=_vector(part, "ego_xyz_min", 3),
+        ego_xyz_max=_vector(part, "ego_xyz_max", 3),
+        num_bins=_get(part, "num_bins", int),
+    )
+
+
+def _read_json(path: Path) -> Json:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ExportError(f"{path} does not exist; give the folder of an Alpamayo 1 checkpoint") from None
+    except ValueError as error:
+        raise ExportError(f"{path} is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ExportError(f"{path} must hold a JSON object, it holds a {type(value).__name__}")
+    return value
+
+
+def _part(raw: Json, key: str) -> Json:
+    part = _get(raw, key, dict)
+    target = _get(part, "_target_", str)
+    if target.rpartition(".")[2] not in _KNOWN_TARGETS[key]:
+        raise ExportError(f"{key}._target_ is {target!r}; known is {' or '.join(_KNOWN_TARGETS[key])}")
+    return part
+
+
+def _require(raw: Json, key: str, wanted: Any) -> None:
+    if raw.get(key) != wanted:
+        raise ExportError(f"config.json: {key} is {raw.get(key)!r}; this project knows {wanted!r}")
+
+
+def _get(raw: Json, key: str, kind: type) -> Any:
+    value = raw.get(key)
+    kinds = (int, float) if kind is float else kind
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ExportError(f"config.json: {key} must be a {kind.__name__}, it is {value!r}")
+    return float(value) if kind is float else value
+
+
+def _vector(part: Json, key: str, size: int) -> Any:
+    values = part.get(key)
+    if not isinstance(values, list) or len(values) != size or not all(isinstance(v, int | float) for v in values):
+        raise ExportError(f"config.json: {key} must be {size} numbers, it is {values!r}")
+    return tuple(float(v) for v in values)

@@ -1,0 +1,173 @@
+"""From a checkpoint to a model repository."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alpamayo_export import limits as sizes
+from alpamayo_export import repository as repo
+from alpamayo_export.checkpoint import Weights, check_shapes, checkpoint_sha256, local_folder
+from alpamayo_export.config import AlpamayoConfig, read_config
+from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.errors import ExportError
+from alpamayo_export.limits import Limits
+from alpamayo_export.onnx_denoiser import export_step, load_step
+from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DENOISERS = ("onnxruntime",)
+_ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
+
+
+@dataclass(frozen=True)
+class Options:
+    precision: str  # auto, fp32, bf16
+    denoiser: str  # auto, onnxruntime, tensorrt
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read and found whole."""
+
+    folder: Path
+    config: AlpamayoConfig
+    vlm_folder: Path
+    vlm: Any  # Qwen3VLConfig
+    expert: Any  # its text config, as the expert's
+    weights: Weights
+
+    def denoiser_weights(self) -> dict[str, Tensor]:
+        return self.weights.read(n for n in self.weights.shard_of if n.startswith(("action_in_proj.", "expert.",
+                                                                                   "action_out_proj.")))  # fmt: skip
+
+
+def open_checkpoint(name_or_path: str) -> Checkpoint:
+    """Reads a checkpoint's configs, and compares its weights' names and shapes with them.
+
+    Raises:
+        ExportError: it is not there, not an Alpamayo 1 checkpoint, or its parts do not fit.
+    """
+    folder = local_folder(name_or_path, "the checkpoint")
+    config = read_config(folder)
+    vlm_folder = local_folder(config.vlm_name_or_path, "vlm_name_or_path of its config.json", relative_to=folder)
+    vlm = read_vlm_config(vlm_folder, config.vocab_size)
+    expert = expert_config(vlm, config.expert)
+    weights = Weights.find(folder)
+    with torch.device("meta"):
+        step = DenoisingStep(config.action_in_proj, expert)
+    expected = {f"vlm.{name}": shape for name, shape in vlm_shapes(vlm).items()}
+    expected |= {name: tuple(tensor.shape) for name, tensor in step.state_dict().items()}
+    expected |= {f"action_space.{name}": () for name in _ACTION_STATS}
+    buffers = [name for name, _ in step.named_buffers()] + [f"action_space.{name}" for name in _ACTION_STATS]
+    check_shapes(weights.shapes(), expected, optional=buffers)
+    return Checkpoint(folder, config, vlm_folder, vlm, expert, weights)
+
+
+def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
+    """Writes the model repository `output`: all of it, or nothing.
+
+    Raises:
+        ExportError: the options cannot be met, or `output` is something else already.
+    """
+    precision = options.precision
+    if precision == "auto":
+        precision = "bf16" if torch.cuda.is_available() else "fp32"
+    if options.denoiser not in ("auto", *DENOISERS):
+        raise ExportError(f"--denoiser {options.denoiser}: this version can serve {' or '.join(DENOISERS)}")
+    with repo.replacing(output) as repository:
+        repo.copy_tree(repository)
+        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", precision)
+        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
+        text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options.limits)
+
+        text = checkpoint.vlm.text_config
+        shape = (text.num_hidden_layers, text.num_key_value_heads, text.head_dim)
+        tokens = sizes.max_kv_tokens(options.limits, text_tokens, checkpoint.config.max_pixels)
+        repo.set_kv_cache(repository, *shape, precision)
+        repo.write_json(
+            repository / repo.DENOISER / "1" / "denoiser.json",
+            {
+                "precision": precision,
+                "layers": shape[0],
+                "kv_heads": shape[1],
+                "head_dim": shape[2],
+                "max_kv_tokens": tokens,
+                "max_trajectories": options.limits.max_trajectories,
+            },
+        )
+        weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
+        flags = sizes.tritonserver_flags(
+            weight_bytes, sizes.kv_bytes(tokens, *shape, precision), gpu=torch.cuda.is_available()
+        )
+        (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
+        repo.write_manifest(repository, _manifest(checkpoint, precision, options.limits))
+
+
+def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[str, Any]:
+    return {
+        "checkpoint": {
+            "name": checkpoint.folder.resolve().name,
+            "sha256": checkpoint_sha256(checkpoint.folder, checkpoint.weights.shards),
+            "vlm_name_or_path": checkpoint.config.vlm_name_or_path,
+        },
+        "precision": precision,
+        "denoiser": "onnxruntime",
+        "limits": dataclasses.asdict(limits),
+        "versions": repo.versions(),
+    }
+
+
+def _write_denoiser(checkpoint: Checkpoint, folder: Path, precision: str) -> None:
+    config, expert = checkpoint.config, checkpoint.expert
+    model_dtype = getattr(torch, config.model_dtype, None)
+    if not isinstance(model_dtype, torch.dtype):
+        raise ExportError(f"config.json: model_dtype {config.model_dtype!r} is no torch type")
+    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), PRECISIONS[precision], model_dtype)
+    export_step(step, expert.num_hidden_layers, expert.num_key_value_heads, folder / "denoiser.onnx")
+
+
+def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
+    """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them."""
+    space = dataclasses.asdict(checkpoint.config.action_space)
+    del space["n_waypoints"]
+    model_dtype = getattr(torch, checkpoint.config.model_dtype)
+    for name in _ACTION_STATS:
+        space[name] = torch.tensor(space[name], dtype=model_dtype).float().item()
+    stored = checkpoint.weights.read(n for n in checkpoint.weights.shard_of if n.startswith("action_space."))
+    space |= {name.removeprefix("action_space."): tensor.float().item() for name, tensor in stored.items()}
+    repo.write_json(folder / "unicycle.json", space)
+
+
+def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, limits: Limits) -> int:
+    """Returns how many of the prompt's tokens belong to no image."""
+    config = checkpoint.config
+    tokenizer = build_tokenizer(checkpoint.vlm_folder, config)
+    prompt = render_prompt(tokenizer)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    checkpoint.vlm.save_pretrained(folder)
+    repo.write_reasoner_weights(checkpoint.weights, folder)
+    history = config.history_tokenizer
+    repo.write_json(
+        folder / "reasoner.json",
+        {
+            "precision": precision,
+            **dataclasses.asdict(limits),
+            "min_pixels": config.min_pixels,
+            "max_pixels": config.max_pixels,
+            "prompt": dataclasses.asdict(prompt),
+            "stop_token": config.traj_token_ids["future_start"],
+            "history_placeholder_token": config.traj_token_ids["history"],
+            "first_history_token": config.traj_token_start_idx + config.future_bins,
+            "history_bins": history.num_bins,
+            "history_xyz_min": history.ego_xyz_min,
+            "history_xyz_max": history.ego_xyz_max,
+            "first_trajectory_token": config.traj_token_start_idx,
+            "trajectory_tokens": config.traj_vocab_size,
+        },
+    )
+    return len(tokenizer(prompt.head + prompt.tail, add_special_tokens=False).input_ids)

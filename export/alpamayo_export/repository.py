@@ -1,0 +1,121 @@
+"""Writes the model repository: the tree's `model_repository/` with one checkpoint's weights and constants in it."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf import text_format
+from safetensors.torch import save_file
+from tqdm import tqdm
+from tritonclient.grpc import model_config_pb2
+
+from alpamayo_export.checkpoint import Weights
+from alpamayo_export.errors import ExportError
+
+ENSEMBLE = "alpamayo"
+REASONER, DENOISER, UNICYCLE = "alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle"
+MANIFEST = "alpamayo.json"  # its text is also the ensemble's parameter `alpamayo`: what a client's metadata() reads
+FLAGS = "tritonserver_flags"
+
+# What every stage needs beside its model.py: it must stand on its own.
+_SHARED = {
+    REASONER: ("contract.py", "ego_history.py", "triton_adapter.py"),
+    DENOISER: ("contract.py", "triton_adapter.py"),
+    UNICYCLE: ("contract.py", "ego_history.py", "triton_adapter.py"),
+}
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch", "transformers")
+
+
+@contextmanager
+def replacing(output: Path) -> Iterator[Path]:
+    """A folder to write the repository to; it becomes `output` when, and only when, the body succeeds.
+
+    Raises:
+        ExportError: `output` exists and is no model repository of ours.
+    """
+    output = output.absolute()
+    if output.exists() and not (output / MANIFEST).is_file() and not _is_empty_folder(output):
+        raise ExportError(f"{output} exists and holds no {MANIFEST}: not an exported repository, so it is not replaced")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        yield new
+        if output.exists():
+            output.rename(work / "old")
+        new.rename(output)
+    finally:
+        shutil.rmtree(work)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def copy_tree(repository: Path) -> None:
+    """Puts the four models' own files into `repository`."""
+    source = Path(str(files("alpamayo_model_repository")))
+    for model in (ENSEMBLE, *_SHARED):
+        shutil.copytree(source / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))
+        for module in _SHARED.get(model, ()):
+            shutil.copy(source / module, repository / model / "1" / module)
+
+
+def write_reasoner_weights(weights: Weights, folder: Path) -> None:
+    """The `vlm.` weights, shard by shard, that prefix removed, in the checkpoint's own type."""
+    shards = {s: [n for n in weights.shard_of if weights.shard_of[n] == s and n.startswith("vlm.")]
+              for s in weights.shards}  # fmt: skip
+    shards = {shard: names for shard, names in shards.items() if names}
+    weight_map: dict[str, str] = {}
+    for i, names in enumerate(tqdm(shards.values(), desc="reasoner weights", unit="shard", delay=2), start=1):
+        file = "model.safetensors" if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+        tensors = {name.removeprefix("vlm."): tensor for name, tensor in weights.read(names).items()}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(tensors, file)
+    if len(shards) > 1:
+        write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+
+
+def set_kv_cache(repository: Path, layers: int, kv_heads: int, head_dim: int, precision: str) -> None:
+    """Writes the KV cache's type and shape into the two configurations that carry it."""
+    for model, direction in ((REASONER, "output"), (DENOISER, "input")):
+        with edited_config(repository, model) as config:
+            tensor = next(t for t in getattr(config, direction) if t.name == "kv_cache")
+            tensor.data_type = {"fp32": model_config_pb2.TYPE_FP32, "bf16": model_config_pb2.TYPE_BF16}[precision]
+            tensor.dims[:] = [layers, 2, kv_heads, -1, head_dim]
+
+
+def write_manifest(repository: Path, manifest: dict[str, Any]) -> None:
+    write_json(repository / MANIFEST, manifest)
+    with edited_config(repository, ENSEMBLE) as config:
+        config.parameters[ENSEMBLE].string_value = json.dumps(manifest)
+
+
+@contextmanager
+def edited_config(repository: Path, model: str) -> Iterator[Any]:
+    path = repository / model / "config.pbtxt"
+    config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    yield config
+    path.write_text(text_format.MessageToString(config))
+
+
+def write_json(path: Path, value: Any) -> None:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide what an export computes."""
+    found = {name: importlib.metadata.version(name) for name in ("alpamayo-triton", *_PACKAGES)}
+    return {"python": platform.python_version(), **found, "cuda": torch.version.cuda or "none"}

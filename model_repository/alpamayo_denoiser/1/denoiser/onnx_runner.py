@@ -1,0 +1,63 @@
+"""The exported denoising step on ONNX Runtime."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+import torch
+from onnx import TensorProto
+from torch import Tensor
+
+from denoiser.euler import Velocity
+from denoiser.request import DenoiserRequest
+
+_ELEMENT_TYPE = {
+    torch.float32: TensorProto.FLOAT,
+    torch.bfloat16: TensorProto.BFLOAT16,
+    torch.int32: TensorProto.INT32,
+}
+
+
+class OnnxRunner:
+    """A runner binds a request's tensors once and gives the flow's velocity back as a function of (x, t).
+
+    Tensors are bound where they lie, without copies; they must be on `device`.
+    """
+
+    def __init__(self, model: Path, device: torch.device, precision: str) -> None:
+        provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
+        if provider == "CPUExecutionProvider" and precision == "bf16":
+            raise RuntimeError("ONNX Runtime computes no bf16 on a CPU: export with --precision fp32, or serve on a GPU")
+        options = ort.SessionOptions()
+        # Its threads would spin between requests, on the cores that the reasoner needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(model, options, providers=[provider])
+        if self._session.get_providers()[0] != provider:  # an absent provider is replaced without an error
+            raise RuntimeError(f"ONNX Runtime has no {provider}; it offers {ort.get_available_providers()}")
+        self._device = device
+
+    def bind(self, request: DenoiserRequest) -> Velocity:
+        binding = self._session.io_binding()
+        velocity = torch.empty_like(request.noise)
+        inputs = {
+            "x": torch.empty_like(request.noise),
+            "t": torch.zeros((), device=self._device),
+            "kv_cache": request.kv_cache.contiguous(),
+            "kv_owner": request.kv_owner,
+            "action_owner": request.action_owner,
+            "action_position": request.action_position,
+        }
+        for name, tensor in inputs.items():
+            binding.bind_input(name, *self._place(tensor))
+        binding.bind_output("velocity", *self._place(velocity))
+
+        def run(x: Tensor, t: float) -> Tensor:
+            inputs["x"].copy_(x)  # the binding holds addresses only; this function keeps the tensors alive
+            inputs["t"].fill_(t)
+            self._session.run_with_iobinding(binding)
+            return velocity
+
+        return run
+
+    def _place(self, tensor: Tensor) -> tuple[str, int, int, tuple[int, ...], int]:
+        element_type = _ELEMENT_TYPE[tensor.dtype]
+        return self._device.type, self._device.index or 0, element_type, tuple(tensor.shape), tensor.data_ptr()

@@ -1,0 +1,95 @@
+"""The denoiser's request: five tensors of one packed sequence, checked against each other and the repository's limits."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from contract import NO_OWNER, PROMPT_OWNER, WAYPOINTS, InvalidRequest
+from torch import Tensor
+
+MAX_POSITION = 1 << 24  # beyond it float32 no longer counts
+
+
+@dataclass(frozen=True)
+class DenoiserSettings:
+    precision: str  # fp32 or bf16: the KV cache's and the network's
+    layers: int
+    kv_heads: int
+    head_dim: int
+    max_kv_tokens: int
+    max_trajectories: int
+
+    @classmethod
+    def load(cls, folder: Path) -> "DenoiserSettings":
+        return cls(**json.loads((folder / "denoiser.json").read_text()))
+
+
+@dataclass(frozen=True)
+class DenoiserRequest:
+    """T tokens of one packed sequence, A trajectories.
+
+    Shapes: kv_cache (layers, 2, kv_heads, T, head_dim), kv_owner (T,), action_owner (A,), action_position (A,),
+    noise (A, 64, 2). Owners and positions are int32; the noise is float32.
+    """
+
+    kv_cache: Tensor
+    kv_owner: Tensor
+    action_owner: Tensor
+    action_position: Tensor
+    noise: Tensor
+
+
+def example_request(settings: DenoiserSettings, tokens: int, trajectories: int, device: torch.device) -> DenoiserRequest:
+    """A valid request of that size, to warm a runner with."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.precision]
+    shape = (settings.layers, 2, settings.kv_heads, tokens, settings.head_dim)
+    with device:
+        return DenoiserRequest(
+            kv_cache=torch.zeros(shape, dtype=dtype),
+            kv_owner=torch.full((tokens,), PROMPT_OWNER, dtype=torch.int32),
+            action_owner=torch.zeros(trajectories, dtype=torch.int32),
+            action_position=torch.full((trajectories,), tokens, dtype=torch.int32),
+            noise=torch.zeros(trajectories, WAYPOINTS, 2),
+        )
+
+
+def check_request(request: DenoiserRequest, settings: DenoiserSettings) -> None:
+    """Raises InvalidRequest unless the five tensors describe one packed sequence. Types are Triton's to check."""
+    tokens, trajectories = request.kv_owner.shape[0], request.action_owner.shape[0]
+    _check_size("kv_owner", "tokens", tokens, settings.max_kv_tokens)
+    _check_size("action_owner", "trajectories", trajectories, settings.max_trajectories)
+    if request.kv_cache.shape[3] != tokens:
+        raise InvalidRequest(f"kv_cache holds {request.kv_cache.shape[3]} tokens, kv_owner {tokens}; they must agree")
+    _check_rows("action_position", request.action_position, (trajectories,))
+    _check_rows("noise", request.noise, (trajectories, WAYPOINTS, 2))
+    if not bool(torch.isfinite(request.noise).all()):
+        raise InvalidRequest("noise must be finite")
+    _check_owners(request.kv_owner, request.action_owner)
+    low, high = (int(x) for x in request.action_position.aminmax())
+    if low < 0 or high > MAX_POSITION:
+        raise InvalidRequest(f"action_position must lie in 0 .. {MAX_POSITION}, got {low} .. {high}")
+    if not bool(torch.isfinite(request.kv_cache.sum(dtype=torch.float32))):
+        raise InvalidRequest("kv_cache must be finite, in the rows that nobody owns too")
+
+
+def _check_size(name: str, what: str, size: int, most: int) -> None:
+    if not 1 <= size <= most:
+        raise InvalidRequest(f"{name} must have 1 .. {most} {what} (the repository's limit), got {size}")
+
+
+def _check_rows(name: str, tensor: Tensor, wanted: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != wanted:
+        raise InvalidRequest(f"{name} must have shape {wanted} to go with action_owner, got {tuple(tensor.shape)}")
+
+
+def _check_owners(kv_owner: Tensor, action_owner: Tensor) -> None:
+    if int(kv_owner.min()) < NO_OWNER:
+        raise InvalidRequest(f"kv_owner must be {NO_OWNER} or more, got {int(kv_owner.min())}")
+    if int(action_owner.min()) < 0:
+        raise InvalidRequest(f"action_owner must be 0 or more, got {int(action_owner.min())}")
+    if not bool((kv_owner == PROMPT_OWNER).any()):
+        raise InvalidRequest(f"kv_owner must mark the prompt's tokens with {PROMPT_OWNER}; there is none")
+    lost = sorted(set(action_owner.tolist()) - set(kv_owner.tolist()))
+    if lost:
+        raise InvalidRequest(f"action_owner names thoughts {lost}, of which kv_owner has no token")

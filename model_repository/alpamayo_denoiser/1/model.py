@@ -1,0 +1,40 @@
+from typing import Any
+
+import torch
+from contract import deadline_after, parse_parameters, stop_check
+from denoiser.euler import denoise
+from denoiser.onnx_runner import OnnxRunner
+from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
+from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
+
+WARM_UP_TOKENS = 3072  # about what 16 images make
+
+
+class TritonPythonModel:
+    """Triton's side of `denoiser`."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = version_folder(args)
+        gpu = args["model_instance_kind"] == "GPU"
+        self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
+        self.settings = DenoiserSettings.load(folder)
+        self.runner = OnnxRunner(folder / "denoiser.onnx", self.device, self.settings.precision)
+        for trajectories in (1, min(6, self.settings.max_trajectories)):
+            tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
+            example = example_request(self.settings, tokens, trajectories, self.device)
+            denoise(self.runner.bind(example), example.noise, steps=1)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return respond(requests, self._answer)
+
+    def _answer(self, request: Any) -> Tensors:
+        parameters = parse_parameters(request.parameters())
+        deadline = optional_numpy_input(request, "deadline_ns")
+        deadline_ns = deadline_after(parameters.deadline_ms) if deadline is None else int(deadline[0])
+        names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
+        tensors = {name: torch.from_dlpack(dlpack_input(request, name)).to(self.device) for name in names}
+        packed = DenoiserRequest(**tensors)
+        check_request(packed, self.settings)
+        stop = stop_check(request.is_cancelled, deadline_ns)
+        action = denoise(self.runner.bind(packed), packed.noise, parameters.inference_steps, stop)
+        return {"normalized_action": action.cpu()}

@@ -1,0 +1,48 @@
+import secrets
+from typing import Any
+
+import numpy as np
+import torch
+from contract import MAX_SEED, deadline_after, stop_check
+from reasoner.reasoner import Reasoner
+from reasoner.request import parse_request
+from reasoner.sampling import trajectory_noise
+from reasoner.warm_up import warm_up
+from triton_adapter import Tensors, optional_numpy_input, respond, version_folder
+
+INPUTS = ("image_frames", "encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
+
+
+class TritonPythonModel:
+    """Triton's side of `reasoner`."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        gpu = args["model_instance_kind"] == "GPU"
+        device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
+        self.reasoner = Reasoner(version_folder(args), device)
+        warm_up(self.reasoner)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return respond(requests, self._answer)
+
+    def _answer(self, request: Any) -> Tensors:
+        inputs = {name: optional_numpy_input(request, name) for name in INPUTS}
+        scene = parse_request(inputs, request.parameters(), self.reasoner.settings)
+        sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
+        seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
+        deadline_ns = deadline_after(scene.parameters.deadline_ms)
+
+        thoughts = self.reasoner.think(scene, seed, stop_check(request.is_cancelled, deadline_ns))
+        noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
+        cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]
+        return {
+            "kv_cache": thoughts.kv_cache,
+            "kv_owner": thoughts.kv_owner,
+            "action_owner": np.tile(np.arange(samples, dtype=np.int32), sets),
+            "action_position": np.tile(thoughts.action_position.cpu().numpy(), sets),
+            "initial_noise": noise,
+            "deadline_ns": np.array([deadline_ns]),
+            "cot": np.tile(np.array(cot, dtype=np.object_), (1, sets, 1)),
+            "reasoning_complete": np.tile(np.array(thoughts.complete), (1, sets, 1)),
+            "seed": np.array([seed]),
+        }

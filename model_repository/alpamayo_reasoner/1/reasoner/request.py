@@ -1,0 +1,114 @@
+"""The ensemble's whole request, checked before any model work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from contract import WAYPOINTS, InvalidRequest, Parameters, check_finite, check_shape, parse_parameters
+from ego_history import check_history
+
+from reasoner.images import check_size, decode_image
+from reasoner.settings import ReasonerSettings
+
+DEFAULT_GENERATION_LENGTH = 256
+
+Inputs = Mapping[str, npt.NDArray[Any] | None]
+
+
+@dataclass(frozen=True)
+class ReasonerRequest:
+    """One driving scene. Images are camera-major, oldest frame first; positions in metres, ego frame at t0."""
+
+    images: list[npt.NDArray[np.uint8]]  # (3, height, width), RGB; sizes may differ
+    ego_history_xyz: npt.NDArray[np.float32]  # (16, 3)
+    num_traj_samples: int
+    max_generation_length: int
+    parameters: Parameters
+    noise: npt.NDArray[np.float32] | None = None  # (sets x samples, 64, 2)
+    reasoning: list[str] | None = None  # a thought for every sample
+
+
+def parse_request(inputs: Inputs, parameters_json: str, settings: ReasonerSettings) -> ReasonerRequest:
+    """The ensemble's inputs, by their names on the wire, and its parameters.
+
+    Raises:
+        InvalidRequest: anything in them breaks the contract or the repository's limits.
+    """
+    parameters = parse_parameters(parameters_json)
+    reasoning = _reasoning(inputs.get("reasoning"))
+    samples = _samples(parameters, reasoning, settings)
+    length = _generation_length(parameters, settings)
+    xyz, rot = inputs["ego_history_xyz"], inputs["ego_history_rot"]
+    assert xyz is not None
+    assert rot is not None
+    check_history(xyz, rot)
+    noise = inputs.get("noise")
+    if noise is not None:
+        check_shape("noise", noise, (parameters.num_traj_sets * samples, WAYPOINTS, 2))
+        check_finite("noise", noise)
+    images = _images(inputs.get("image_frames"), inputs.get("encoded_frames"), settings.max_images)
+    return ReasonerRequest(images, xyz, samples, length, parameters, noise, reasoning)
+
+
+def _samples(parameters: Parameters, reasoning: list[str] | None, settings: ReasonerSettings) -> int:
+    samples, sets = parameters.num_traj_samples, parameters.num_traj_sets
+    if reasoning is not None and samples not in (None, len(reasoning)):
+        raise InvalidRequest(f"reasoning holds {len(reasoning)} thoughts, num_traj_samples is {samples}; leave one out")
+    if samples is None:
+        samples = 1 if reasoning is None else len(reasoning)
+    if samples * sets > settings.max_trajectories:
+        raise InvalidRequest(
+            f"num_traj_sets x num_traj_samples is {sets} x {samples}; this repository was exported for at most "
+            f"{settings.max_trajectories} trajectories"
+        )
+    return samples
+
+
+def _generation_length(parameters: Parameters, settings: ReasonerSettings) -> int:
+    most = settings.max_generation_length
+    length = parameters.max_generation_length
+    if length is not None and length > most:
+        raise InvalidRequest(f"max_generation_length is {length}; this repository was exported for at most {most}")
+    return min(DEFAULT_GENERATION_LENGTH, most) if length is None else length
+
+
+def _reasoning(texts: npt.NDArray[Any] | None) -> list[str] | None:
+    if texts is None:
+        return None
+    check_shape("reasoning", texts, (None,))
+    return [_utf8(f"reasoning[{i}]", text) for i, text in enumerate(texts)]
+
+
+def _utf8(name: str, text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{name} must be UTF-8: {error}") from None
+
+
+def _images(
+    frames: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, most: int
+) -> list[npt.NDArray[np.uint8]]:
+    if (frames is None) == (encoded is None):
+        given = "neither" if frames is None else "both"
+        raise InvalidRequest(f"give exactly one of image_frames and encoded_frames; got {given}")
+    if encoded is not None:
+        check_shape("encoded_frames", encoded, (None, None))
+        _check_count("encoded_frames", encoded, most)
+        decoded = [decode_image(f"encoded_frames[{c}, {f}]", encoded[c, f]) for c, f in np.ndindex(*encoded.shape)]
+        return [image.transpose(2, 0, 1) for image in decoded]
+    assert frames is not None
+    check_shape("image_frames", frames, (None, None, 3, None, None))
+    check_size("image_frames", *frames.shape[-2:])
+    _check_count("image_frames", frames, most)
+    return list(frames.reshape(-1, *frames.shape[2:]))
+
+
+def _check_count(name: str, images: npt.NDArray[Any], most: int) -> None:
+    cameras, frames = images.shape[:2]
+    if cameras * frames > most:
+        raise InvalidRequest(
+            f"{name} holds {cameras} cameras x {frames} frames; this repository was exported for at most {most} images"
+        )

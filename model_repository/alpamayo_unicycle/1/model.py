@@ -1,0 +1,23 @@
+from typing import Any
+
+from triton_adapter import Tensors, numpy_input, respond, version_folder
+from unicycle import UnicycleSettings, predict
+
+
+class TritonPythonModel:
+    """Triton's side of `unicycle.predict`."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        self.settings = UnicycleSettings.load(version_folder(args))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return respond(requests, self._answer)
+
+    def _answer(self, request: Any) -> Tensors:
+        return predict(
+            numpy_input(request, "normalized_action"),
+            numpy_input(request, "action_owner"),
+            numpy_input(request, "ego_history_xyz"),
+            numpy_input(request, "ego_history_rot"),
+            self.settings,
+        )

@@ -1,0 +1,123 @@
+"""What the three models agree on: request parameters, errors, deadlines.
+
+`alpamayo-export` puts a copy of this module beside every `model.py`, so that each model folder stands on its own.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+WAYPOINTS = 64
+HISTORY_POSES = 16
+MAX_INFERENCE_STEPS = 100
+MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
+NO_DEADLINE = int(np.iinfo(np.int64).max)
+
+PROMPT_OWNER = -1  # a token that every thought and trajectory may attend to
+NO_OWNER = -2  # a row of the KV cache that nobody attends to
+
+
+class InvalidRequest(ValueError):
+    """The request breaks the contract. The message says what came, what was wanted and what to do."""
+
+
+class Cancelled(Exception):
+    """The caller gave up, or the deadline passed, before the answer was ready."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Request parameters of the ensemble; every model receives all of them. `None`: not given."""
+
+    num_traj_samples: int | None = None
+    num_traj_sets: int = 1
+    temperature: float = 0.6
+    top_p: float = 0.98
+    top_k: int = 0
+    max_generation_length: int | None = None
+    inference_steps: int = 10
+    seed: int | None = None
+    deadline_ms: float | None = None
+
+
+_INTEGERS = ("num_traj_samples", "num_traj_sets", "top_k", "max_generation_length", "inference_steps", "seed")
+_LOWEST = {
+    "num_traj_samples": 1,
+    "num_traj_sets": 1,
+    "temperature": 0,
+    "top_p": 0,
+    "top_k": 0,
+    "max_generation_length": 1,
+    "inference_steps": 1,
+    "seed": 0,
+    "deadline_ms": 0,
+}
+_HIGHEST = {"temperature": 100, "top_p": 1, "inference_steps": MAX_INFERENCE_STEPS, "seed": MAX_SEED}
+
+
+def parse_parameters(parameters_json: str) -> Parameters:
+    """Checks names, types and the ranges that hold for every repository.
+
+    Raises:
+        InvalidRequest: an unknown name, a wrong type, or a value out of range.
+    """
+    values = json.loads(parameters_json or "{}")
+    known = [field.name for field in fields(Parameters)]
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidRequest(f"unknown request parameter {name!r}; known are {', '.join(known)}")
+        _check_number(name, value)
+    return Parameters(**values)
+
+
+def _check_number(name: str, value: Any) -> None:
+    integer = name in _INTEGERS
+    wanted = "an integer" if integer else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
+        raise InvalidRequest(f"request parameter {name} must be {wanted}, got {value!r} ({type(value).__name__})")
+    low, high = _LOWEST[name], _HIGHEST.get(name)
+    if not low <= value <= (float("inf") if high is None else high) or not np.isfinite(value):
+        allowed = f"{low} .. {high}" if high is not None else f"at least {low}"
+        raise InvalidRequest(f"request parameter {name} must be {wanted}, {allowed}; got {value!r}")
+
+
+def check_shape(name: str, array: npt.NDArray[Any], wanted: tuple[int | None, ...]) -> None:
+    """Raises InvalidRequest unless `array` has shape `wanted` (None: any positive size)."""
+    fits = array.ndim == len(wanted) and all(
+        size > 0 and size == (want or size) for size, want in zip(array.shape, wanted, strict=True)
+    )
+    if not fits:
+        text = ", ".join("n" if want is None else str(want) for want in wanted)
+        raise InvalidRequest(f"{name} must have shape ({text}), n at least 1; got {tuple(array.shape)}")
+
+
+def check_finite(name: str, array: npt.NDArray[np.floating[Any]]) -> None:
+    """Raises InvalidRequest, naming the first offending element, unless every element is finite."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise InvalidRequest(f"{name} must be finite; got {array[index]} at {list(index)} and {len(bad) - 1} more")
+
+
+def deadline_after(deadline_ms: float | None) -> int:
+    """The moment `deadline_ms` from now on CLOCK_MONOTONIC, in ns: one clock for all processes of a machine."""
+    if deadline_ms is None:
+        return NO_DEADLINE
+    return time.monotonic_ns() + int(min(deadline_ms, 1e9) * 1e6)
+
+
+def stop_check(is_cancelled: Callable[[], bool], deadline_ns: int) -> Callable[[], None]:
+    """A function for long work to call between its steps; it raises Cancelled once nobody waits any more."""
+
+    def raise_if_stopped() -> None:
+        if time.monotonic_ns() >= deadline_ns:
+            raise Cancelled("the request's deadline_ms is spent")
+        if is_cancelled():
+            raise Cancelled("the request was cancelled by its caller")
+
+    return raise_if_stopped

@@ -1,0 +1,65 @@
+"""From Triton's Python backend to plain functions: every request gets an answer or an error, and nothing raises.
+
+A copy goes beside every `model.py`.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from contract import Cancelled, InvalidRequest
+
+Tensors = dict[str, Any]
+
+
+def respond(requests: Iterable[Any], answer: Callable[[Any], Tensors]) -> list[Any]:
+    """One response a request. `answer` takes a request and returns its output tensors by name."""
+    return [_respond_to_one(request, answer) for request in requests]
+
+
+def _respond_to_one(request: Any, answer: Callable[[Any], Tensors]) -> Any:
+    # An exception out of execute() would fail the whole batch and may leak the requests' shared memory.
+    try:
+        wanted = set(request.requested_output_names())
+        outputs = answer(request)
+        return pb_utils.InferenceResponse([_to_triton(name, x) for name, x in outputs.items() if name in wanted])
+    except InvalidRequest as error:
+        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
+    except Cancelled as error:
+        return _error(str(error), pb_utils.TritonError.CANCELLED)
+    except Exception as error:
+        pb_utils.Logger.log_error(traceback.format_exc())
+        return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+
+
+def _error(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def _to_triton(name: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return pb_utils.Tensor(name, value)
+    return pb_utils.Tensor.from_dlpack(name, value.__dlpack__())  # a torch tensor, where it lies
+
+
+def numpy_input(request: Any, name: str) -> np.ndarray:
+    """A required input; Triton has checked that it is there, its type, and the dimensions that are fixed."""
+    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+
+
+def optional_numpy_input(request: Any, name: str) -> np.ndarray | None:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()
+
+
+def dlpack_input(request: Any, name: str) -> Any:
+    """A required input where it lies, on the host or on a GPU, as a DLPack capsule: no copy."""
+    return pb_utils.get_input_tensor_by_name(request, name).to_dlpack()
+
+
+def version_folder(args: dict[str, str]) -> Path:
+    """The folder of `model.py` and of everything that the export put beside it."""
+    return Path(args["model_repository"]) / args["model_version"]
