@@ -46,8 +46,8 @@ def _to_triton(name: str, value: Any) -> Any:
 
 
 def numpy_input(request: Any, name: str) -> np.ndarray:
-    """A required input; Triton has checked that it is there, its type, and the dimensions that are fixed."""
-    return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    """A required input. Triton has checked its type and the dimensions that are fixed."""
+    return _required(request, name).as_numpy()
 
 
 def optional_numpy_input(request: Any, name: str) -> np.ndarray | None:
@@ -57,7 +57,14 @@ def optional_numpy_input(request: Any, name: str) -> np.ndarray | None:
 
 def dlpack_input(request: Any, name: str) -> Any:
     """A required input where it lies, on the host or on a GPU, as a DLPack capsule: no copy."""
-    return pb_utils.get_input_tensor_by_name(request, name).to_dlpack()
+    return _required(request, name).to_dlpack()
+
+
+def _required(request: Any, name: str) -> Any:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:  # with optional inputs beside it, Triton counts inputs but does not look at their names
+        raise InvalidRequest(f"input {name} is missing")
+    return tensor
 
 
 def version_folder(args: dict[str, str]) -> Path:

@@ -40,7 +40,7 @@ class TritonPythonModel:
             "kv_owner": thoughts.kv_owner,
             "action_owner": np.tile(np.arange(samples, dtype=np.int32), sets),
             "action_position": np.tile(thoughts.action_position.cpu().numpy(), sets),
-            "initial_noise": noise,
+            "noise": noise,
             "deadline_ns": np.array([deadline_ns]),
             "cot": np.tile(np.array(cot, dtype=np.object_), (1, sets, 1)),
             "reasoning_complete": np.tile(np.array(thoughts.complete), (1, sets, 1)),

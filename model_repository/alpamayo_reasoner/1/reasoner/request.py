@@ -40,9 +40,7 @@ def parse_request(inputs: Inputs, parameters_json: str, settings: ReasonerSettin
     reasoning = _reasoning(inputs.get("reasoning"))
     samples = _samples(parameters, reasoning, settings)
     length = _generation_length(parameters, settings)
-    xyz, rot = inputs["ego_history_xyz"], inputs["ego_history_rot"]
-    assert xyz is not None
-    assert rot is not None
+    xyz, rot = (_required(inputs, name) for name in ("ego_history_xyz", "ego_history_rot"))
     check_history(xyz, rot)
     noise = inputs.get("noise")
     if noise is not None:
@@ -50,6 +48,13 @@ def parse_request(inputs: Inputs, parameters_json: str, settings: ReasonerSettin
         check_finite("noise", noise)
     images = _images(inputs.get("image_frames"), inputs.get("encoded_frames"), settings.max_images)
     return ReasonerRequest(images, xyz, samples, length, parameters, noise, reasoning)
+
+
+def _required(inputs: Inputs, name: str) -> npt.NDArray[Any]:
+    tensor = inputs.get(name)
+    if tensor is None:
+        raise InvalidRequest(f"input {name} is missing")
+    return tensor
 
 
 def _samples(parameters: Parameters, reasoning: list[str] | None, settings: ReasonerSettings) -> int:
