@@ -1,1 +1,1 @@
-"""The model repository as it is in the source tree: a package only so that `alpamayo-export` finds it when installed."""
+"""The model repository as the tree has it; a package only so that `alpamayo-export` finds it when installed."""

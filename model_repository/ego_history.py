@@ -90,6 +90,8 @@ def estimate_speeds(xyz: Array, rot: Array, *, dt: float = 0.1, v_lambda: float 
         xyz: (T, 3) positions in metres.
         rot: (T, 3, 3) rotations.
         dt: seconds between poses.
+        v_lambda: weight of the third differences.
+        v_ridge: weight of the ridge.
     """
     design, target = _speed_equations(xyz, rot, dt)
     poses = len(xyz)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 from contract import Cancelled, InvalidRequest
 
@@ -45,12 +46,12 @@ def _to_triton(name: str, value: Any) -> Any:
     return pb_utils.Tensor.from_dlpack(name, value.__dlpack__())  # a torch tensor, where it lies
 
 
-def numpy_input(request: Any, name: str) -> np.ndarray:
+def numpy_input(request: Any, name: str) -> npt.NDArray[Any]:
     """A required input. Triton has checked its type and the dimensions that are fixed."""
     return _required(request, name).as_numpy()
 
 
-def optional_numpy_input(request: Any, name: str) -> np.ndarray | None:
+def optional_numpy_input(request: Any, name: str) -> npt.NDArray[Any] | None:
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy()
 

@@ -63,7 +63,7 @@ class Weights:
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The named tensors, in their type on disk."""
         wanted = set(names)
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for shard in self.shards:
             here = [name for name in wanted if self.shard_of[name] == shard]
             if here:
@@ -72,7 +72,7 @@ class Weights:
         return tensors
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for shard in self.shards:
             with _open(self.folder / shard) as file:
                 shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -1,8 +1,7 @@
 """The checkpoint's `config.json`: read as released, checked against what this project computes.
 
-The released file names its parts by hydra `_target_` strings of NVIDIA's package, which is no dependency here: a part is
-known by the last component of its target. What the file does not say is never filled in from a default in code, but
-for two values that the released file leaves to the reference's classes (see `read_config`).
+The released file names its parts by hydra `_target_` strings of NVIDIA's package, which is no dependency here: a part
+is known by the last component of its target. What the file must say is never filled in from a default in code.
 """
 
 import json
@@ -95,7 +94,7 @@ def read_config(checkpoint: Path) -> AlpamayoConfig:
     if parts["diffusion_cfg"].get("int_method", "euler") != "euler":
         raise ExportError(f"diffusion_cfg.int_method is {parts['diffusion_cfg']['int_method']!r}; known is 'euler'")
     if parts["hist_traj_tokenizer_cfg"].get("predict_yaw", False):
-        raise ExportError("hist_traj_tokenizer_cfg.predict_yaw is true; this project knows histories without yaw tokens")
+        raise ExportError("hist_traj_tokenizer_cfg.predict_yaw is true; known are histories without yaw tokens")
     return AlpamayoConfig(
         vlm_name_or_path=_get(raw, "vlm_name_or_path", str),
         model_dtype=_get(raw, "model_dtype", str),
@@ -175,7 +174,7 @@ def _get(raw: Json, key: str, kind: type) -> Any:
 
 
 def _vector(part: Json, key: str, size: int) -> Any:
-    values = part.get(key)
+    values: Any = part.get(key)
     if not isinstance(values, list) or len(values) != size or not all(isinstance(v, int | float) for v in values):
         raise ExportError(f"config.json: {key} must be {size} numbers, it is {values!r}")
     return tuple(float(v) for v in values)

@@ -42,8 +42,8 @@ class Checkpoint:
     weights: Weights
 
     def denoiser_weights(self) -> dict[str, Tensor]:
-        return self.weights.read(n for n in self.weights.shard_of if n.startswith(("action_in_proj.", "expert.",
-                                                                                   "action_out_proj.")))  # fmt: skip
+        parts = ("action_in_proj.", "expert.", "action_out_proj.")
+        return self.weights.read(name for name in self.weights.shard_of if name.startswith(parts))
 
 
 def open_checkpoint(name_or_path: str) -> Checkpoint:

@@ -73,14 +73,16 @@ def copy_tree(repository: Path) -> None:
 
 def write_reasoner_weights(weights: Weights, folder: Path) -> None:
     """The `vlm.` weights, shard by shard, that prefix removed, in the checkpoint's own type."""
-    shards = {s: [n for n in weights.shard_of if weights.shard_of[n] == s and n.startswith("vlm.")]
-              for s in weights.shards}  # fmt: skip
-    shards = {shard: names for shard, names in shards.items() if names}
+    shards: dict[str, list[str]] = {}
+    for name, shard in sorted(weights.shard_of.items()):
+        if name.startswith("vlm."):
+            shards.setdefault(shard, []).append(name)
     weight_map: dict[str, str] = {}
     for i, names in enumerate(tqdm(shards.values(), desc="reasoner weights", unit="shard", delay=2), start=1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         tensors = {name.removeprefix("vlm."): tensor for name, tensor in weights.read(names).items()}
         save_file(tensors, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)  # it is written for its owner alone; the server may be somebody else
         weight_map |= dict.fromkeys(tensors, file)
     if len(shards) > 1:
         write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})

@@ -40,8 +40,9 @@ def read_vlm_config(folder: Path, vocab_size: int) -> Qwen3VLConfig:
     config = AutoConfig.from_pretrained(folder)
     if not isinstance(config, Qwen3VLConfig):
         raise ExportError(f"{folder} holds a {config.model_type} model; wanted qwen3_vl")
-    if config.text_config.rope_parameters.get("rope_type", "default") != "default":
-        raise ExportError(f"{folder}: rope_type {config.text_config.rope_parameters['rope_type']!r}; known is 'default'")
+    rope_type = config.text_config.rope_parameters.get("rope_type", "default")
+    if rope_type != "default":
+        raise ExportError(f"{folder} has rope_type {rope_type!r}; known is 'default'")
     config.text_config.vocab_size = vocab_size
     return config
 
@@ -77,8 +78,8 @@ def build_tokenizer(folder: Path, config: AlpamayoConfig) -> Any:
 
     wanted = {"<i0>": config.traj_token_start_idx}
     wanted |= {f"<|traj_{name}|>": token for name, token in config.traj_token_ids.items()}
-    wrong = [f"{t} is {tokenizer.convert_tokens_to_ids(t)}, wanted {i}" for t, i in wanted.items()
-             if tokenizer.convert_tokens_to_ids(t) != i]  # fmt: skip
+    found = {token: tokenizer.convert_tokens_to_ids(token) for token in wanted}
+    wrong = [f"{token} is {found[token]}, wanted {wanted[token]}" for token in wanted if found[token] != wanted[token]]
     if len(tokenizer) > config.vocab_size:
         wrong.append(f"it has {len(tokenizer)} tokens, the checkpoint's vocab_size is {config.vocab_size}")
     if wrong:

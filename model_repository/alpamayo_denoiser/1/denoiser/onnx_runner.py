@@ -26,7 +26,7 @@ class OnnxRunner:
     def __init__(self, model: Path, device: torch.device, precision: str) -> None:
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
         if provider == "CPUExecutionProvider" and precision == "bf16":
-            raise RuntimeError("ONNX Runtime computes no bf16 on a CPU: export with --precision fp32, or serve on a GPU")
+            raise RuntimeError("ONNX Runtime has no bf16 on a CPU: export with --precision fp32, or serve on a GPU")
         options = ort.SessionOptions()
         # Its threads would spin between requests, on the cores that the reasoner needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -1,4 +1,4 @@
-"""The denoiser's request: five tensors of one packed sequence, checked against each other and the repository's limits."""
+"""The denoiser's request: five tensors of one packed sequence, checked against each other and the limits."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,9 @@ class DenoiserRequest:
     noise: Tensor
 
 
-def example_request(settings: DenoiserSettings, tokens: int, trajectories: int, device: torch.device) -> DenoiserRequest:
+def example_request(
+    settings: DenoiserSettings, tokens: int, trajectories: int, device: torch.device
+) -> DenoiserRequest:
     """A valid request of that size, to warm a runner with."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[settings.precision]
     shape = (settings.layers, 2, settings.kv_heads, tokens, settings.head_dim)

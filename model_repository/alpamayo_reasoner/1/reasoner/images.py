@@ -27,8 +27,7 @@ def check_size(name: str, height: int, width: int) -> None:
     sides = MIN_SIDE <= min(height, width) and max(height, width) <= MAX_SIDE
     if not sides or max(height, width) > MAX_ASPECT * min(height, width):
         raise InvalidRequest(
-            f"{name} is {width} x {height} pixels; wanted sides of {MIN_SIDE} .. {MAX_SIDE}, at most "
-            f"{MAX_ASPECT} : 1"
+            f"{name} is {width} x {height} pixels; wanted sides of {MIN_SIDE} .. {MAX_SIDE}, at most {MAX_ASPECT} : 1"
         )
 
 
@@ -89,7 +88,8 @@ def preprocess(images: Sequence[Tensor], min_pixels: int, max_pixels: int) -> tu
     patches: list[Tensor] = []
     grids: list[tuple[int, int, int]] = []
     for same_size in _runs_of_one_size(images):
-        height, width = smart_resize(*same_size[0].shape[1:], min_pixels, max_pixels)
+        _, old_height, old_width = same_size[0].shape
+        height, width = smart_resize(old_height, old_width, min_pixels, max_pixels)
         patches.append(_patches(_resize(torch.stack(same_size), height, width)))
         grids += [(1, height // PATCH, width // PATCH)] * len(same_size)
     return torch.cat(patches), torch.tensor(grids)

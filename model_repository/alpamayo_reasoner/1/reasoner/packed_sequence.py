@@ -72,5 +72,3 @@ class _Layer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return self._sequence.kv.shape[3]
-
-    get_max_cache_shape = get_max_length  # its name up to transformers 5.20 or so

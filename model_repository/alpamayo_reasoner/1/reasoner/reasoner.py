@@ -70,7 +70,9 @@ class Reasoner:
         self.text_config = self.model.config.text_config
 
     @torch.inference_mode()
-    def think(self, request: ReasonerRequest, seed: int, raise_if_stopped: Callable[[], None] = _never_stop) -> Thoughts:
+    def think(
+        self, request: ReasonerRequest, seed: int, raise_if_stopped: Callable[[], None] = _never_stop
+    ) -> Thoughts:
         """The request's thoughts: generated from the stream of `seed`, or the given ones.
 
         Raises:

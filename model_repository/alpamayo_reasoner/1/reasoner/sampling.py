@@ -19,13 +19,8 @@ def thought_uniforms(seed: int, thoughts: int, length: int) -> Tensor:
 
 def trajectory_noise(seed: int, sets: int, samples: int) -> Tensor:
     """(sets x samples, 64, 2) standard normal, float32; trajectory (set, sample) is the stream of that name."""
-    shape = (WAYPOINTS, 2)
-    return torch.from_numpy(
-        np.stack([
-            _stream(seed, _NOISE, i, j).standard_normal(shape, dtype=np.float32)
-            for i in range(sets) for j in range(samples)
-        ])
-    )  # fmt: skip
+    streams = [_stream(seed, _NOISE, i, j) for i in range(sets) for j in range(samples)]
+    return torch.from_numpy(np.stack([stream.standard_normal((WAYPOINTS, 2), dtype=np.float32) for stream in streams]))
 
 
 def next_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, top_k: int) -> Tensor:

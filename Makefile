@@ -1,0 +1,38 @@
+# Everything a newcomer needs; `make help` lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint serve bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(INSTALLED)  ## Create .venv with every console script (Python 3.11 is what is tested; PYTHON=... for another)
+
+$(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable './client[cli]' --editable '.[server,dev]'
+	touch $@
+
+demo: setup  ## Export the test checkpoint, serve it, ask it about a scene, draw the answer
+	$(BIN)/python demo/run.py
+
+test: setup  ## Run every test
+	$(BIN)/python -m pytest
+
+lint: setup  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: setup  ## Serve an exported repository: make serve REPO=...
+	@test -n "$(REPO)" || { echo "make serve: say which repository: make serve REPO=path/to/repository" >&2; exit 2; }
+	$(BIN)/alpamayo-serve $(REPO)
+
+bench: setup  ## Measure latency on this machine, with the test checkpoint
+	$(BIN)/python benchmarks/latency.py
+
+clean:  ## Remove .venv and everything that was made
+	rm -rf .venv out
