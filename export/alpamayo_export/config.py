@@ -170,7 +170,7 @@ def _get(raw: Json, key: str, kind: type) -> Any:
     kinds = (int, float) if kind is float else kind
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
         raise ExportError(f"config.json: {key} must be a {kind.__name__}, it is {value!r}")
-    return float(value) if kind is float else value
+    return float(raw[key]) if kind is float else value
 
 
 def _vector(part: Json, key: str, size: int) -> Any:

@@ -32,7 +32,7 @@ class TritonPythonModel:
         deadline = optional_numpy_input(request, "deadline_ns")
         deadline_ns = deadline_after(parameters.deadline_ms) if deadline is None else int(deadline[0])
         names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
-        tensors = {name: torch.from_dlpack(dlpack_input(request, name)).to(self.device) for name in names}
+        tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)).to(self.device) for name in names}
         packed = DenoiserRequest(**tensors)
         check_request(packed, self.settings)
         stop = stop_check(request.is_cancelled, deadline_ns)

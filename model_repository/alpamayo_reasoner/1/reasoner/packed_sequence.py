@@ -39,9 +39,8 @@ class PackedSequence:
         return ((key_owner == PROMPT_OWNER) | (key_owner == query_owner)) & (row <= row[self.start :, None])
 
     def hand_over(self) -> tuple[Tensor, Tensor]:
-        """The rows that somebody owns: kv_cache (layers, 2, kv_heads, T, head_dim) and kv_owner (T,)."""
-        owned = (self.owner != NO_OWNER).nonzero().squeeze(-1)
-        return self.kv.index_select(3, owned), self.owner[owned]
+        """The rows in use: kv_cache (layers, 2, kv_heads, T, head_dim) and kv_owner (T,)."""
+        return self.kv[:, :, :, : self.length].contiguous(), self.owner[: self.length]
 
 
 class _Layer(CacheLayerMixin):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from contract import NO_OWNER, PROMPT_OWNER
+from contract import PROMPT_OWNER
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -136,28 +136,26 @@ class Reasoner:
             prefilled: the prompt.
             thoughts: K.
             max_length: tokens a thought.
-            sample: (logits (K, vocab), step) to tokens (K,).
+            sample: (logits (K, vocab), step) to tokens (K,); those of thoughts that have ended are ignored.
             raise_if_stopped: called before every forward pass.
         """
         tokens: list[list[int]] = [[] for _ in range(thoughts)]
         complete, running = [False] * thoughts, [True] * thoughts
-        logits = prefilled.logits.expand(thoughts, -1)
+        logits = prefilled.logits.repeat(thoughts, 1)
         for step in range(max_length):
             drawn = sample(logits, step)
-            owners = [NO_OWNER] * thoughts
+            fed = []  # thoughts whose token gets a KV entry
             for i, token in enumerate(drawn.tolist()):
                 if running[i]:
                     tokens[i].append(token)
                     complete[i] = token == self.settings.stop_token
                     running[i] = not complete[i] and token != self.text_config.eos_token_id
-                    last = step == max_length - 1
-                    if complete[i] or (running[i] and not last):
-                        owners[i] = i
-            if all(owner == NO_OWNER for owner in owners):
-                break
-            raise_if_stopped()
-            position = prefilled.length + prefilled.rope_delta + step
-            logits = self._extend(prefilled.sequence, drawn, owners, [position] * thoughts)
+                    if complete[i] or (running[i] and step < max_length - 1):
+                        fed.append(i)
+            if fed:
+                raise_if_stopped()
+                position = prefilled.length + prefilled.rope_delta + step
+                logits[fed] = self._extend(prefilled.sequence, drawn[fed], fed, [position] * len(fed))
             if not any(running):
                 break
         return self._thoughts(prefilled, tokens, complete)

@@ -1,0 +1,93 @@
+"""The command `alpamayo-serve`."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from alpamayo_serve.endpoints import reserved_endpoints
+from alpamayo_serve.errors import LaunchError
+from alpamayo_serve.repository import FLAGS, read_repository
+from alpamayo_serve.server import find_server
+from alpamayo_serve.supervisor import block_signals, run_server
+
+# What the server is run with unless the repository or the command line says otherwise.
+DEFAULTS = (
+    "--disable-auto-complete-config",  # the configurations are complete; what differs is an error
+    "--exit-on-error=true",  # all models or none
+    "--strict-readiness=true",
+    "--model-control-mode=none",  # nobody loads or unloads models over the network
+)
+
+
+def main() -> int:
+    """Returns the server's exit code; 1 with a message if it could not be started, 2 if the command line is wrong."""
+    arguments, extra_flags = _parse(sys.argv[1:])
+    try:
+        repository = read_repository(arguments.repository)
+        block_signals()
+        with (
+            reserved_endpoints(
+                arguments.host, arguments.grpc_port, arguments.http_port, arguments.metrics_port
+            ) as endpoints,
+            tempfile.TemporaryDirectory(prefix="alpamayo-serve-") as private,
+        ):
+            server = find_server(Path(private))
+            own_flags = [
+                f"--model-repository={repository.path}",
+                *endpoints.flags(),
+                f"--exit-timeout-secs={arguments.exit_timeout_s}",
+            ]
+            _refuse(own_flags, repository.flags, f"in {repository.path / FLAGS}")
+            _refuse(own_flags, extra_flags, "after --")
+            # Triton lets the last one win.
+            command = [str(server.executable), *server.flags, *DEFAULTS, *repository.flags, *extra_flags, *own_flags]
+            return run_server(command, server.environment, repository.models, endpoints, arguments.exit_timeout_s)
+    except LaunchError as error:
+        print(f"alpamayo-serve: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The launcher's own arguments, and what came after `--`."""
+    split = command_line.index("--") if "--" in command_line else len(command_line)
+    parser = argparse.ArgumentParser(
+        prog="alpamayo-serve",
+        usage="%(prog)s [options] REPO [-- TRITONSERVER_FLAG ...]",
+        description="Serve a model repository with tritonserver: the one on PATH, else the one from PyPI. "
+        "Prints one line when every model is ready.",
+        epilog="What follows -- goes to tritonserver as it is, e.g. -- --log-verbose=1 (see tritonserver --help).",
+    )
+    parser.add_argument("repository", metavar="REPO", type=Path, help="folder that alpamayo-export wrote")
+    for service, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        parser.add_argument(
+            f"--{service}-port",
+            type=int,
+            default=port,
+            metavar="PORT",
+            help="default %(default)s; 0: any free one, printed when ready",
+        )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on, default %(default)s: this machine only; 0.0.0.0: every network it is in",
+    )
+    parser.add_argument(
+        "--exit-timeout-s",
+        type=int,
+        default=20,  # Kubernetes kills after 30
+        metavar="SECONDS",
+        help="how long requests in flight may take after SIGTERM or SIGINT, default %(default)s; a second signal kills",
+    )
+    return parser.parse_args(command_line[:split]), list(command_line[split + 1 :])
+
+
+def _refuse(own_flags: Sequence[str], flags: Sequence[str], where: str) -> None:
+    """What the launcher decides must not be decided twice: it would wait at a port where nobody listens."""
+    own = {flag.split("=")[0] for flag in own_flags}
+    for flag in flags:
+        if flag.split("=")[0] in own:
+            raise LaunchError(
+                f"{flag} {where}: alpamayo-serve sets {flag.split('=')[0]} itself, see alpamayo-serve --help"
+            )

@@ -1,0 +1,67 @@
+"""Addresses and ports: which ones, and that they are free."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from alpamayo_serve.errors import LaunchError
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the server listens: one IPv4 address, three TCP ports."""
+
+    address: str
+    grpc_port: int
+    http_port: int
+    metrics_port: int
+
+    def flags(self) -> list[str]:
+        """HTTP itself is always on: it is how the launcher learns that the models are ready."""
+        return [
+            "--allow-http=true",
+            *(f"--{service}-address={self.address}" for service in ("grpc", "http", "metrics")),
+            f"--grpc-port={self.grpc_port}",
+            f"--http-port={self.http_port}",
+            f"--metrics-port={self.metrics_port}",
+        ]
+
+    def __str__(self) -> str:
+        return (
+            f"gRPC {self.address}:{self.grpc_port}, HTTP {self.address}:{self.http_port}, "
+            f"metrics http://{self.address}:{self.metrics_port}/metrics"
+        )
+
+
+@contextmanager
+def reserved_endpoints(host: str, grpc_port: int, http_port: int, metrics_port: int) -> Iterator[Endpoints]:
+    """Three free ports of `host`, 0 meaning any, which nobody else is given while the server loads.
+
+    Each is bound with SO_REUSEADDR and never listened on: the kernel then lets the server, which binds the same way,
+    listen, and counts the port as taken when another process asks for any free one.
+    """
+    try:
+        address = socket.gethostbyname(host or "(empty)")  # the empty name means every address
+    except OSError as error:
+        raise LaunchError(f"--host {host}: {error.strerror}; wanted an IPv4 address or name of this machine") from None
+    with ExitStack() as stack:
+        ports = []
+        for option, wanted in (
+            ("--grpc-port", grpc_port),
+            ("--http-port", http_port),
+            ("--metrics-port", metrics_port),
+        ):
+            if wanted in ports:
+                raise LaunchError(f"{option} {wanted}: the three ports must differ")
+            reservation = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                reservation.bind((address, wanted))
+            except (OSError, OverflowError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise LaunchError(
+                    f"cannot listen on {address}:{wanted}: {reason}; choose another {option} or --host"
+                ) from None
+            ports.append(reservation.getsockname()[1])
+        yield Endpoints(address, *ports)
