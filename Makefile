@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint serve bench clean
+.PHONY: help setup demo test lint serve bench readme clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ serve: setup  ## Serve an exported repository: make serve REPO=...
 
 bench: setup  ## Measure latency on this machine, with the test checkpoint
 	$(BIN)/python benchmarks/latency.py
+
+readme: setup  ## Write the README's tables from benchmarks/results
+	$(BIN)/python benchmarks/readme.py
 
 clean:  ## Remove .venv and everything that was made
 	rm -rf .venv out

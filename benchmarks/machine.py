@@ -1,0 +1,36 @@
+"""What a result was measured on: a number without its machine is none."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from alpamayo_export.repository import versions
+
+
+def describe() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "versions": versions(),
+        "commit": _commit(),
+    }
+
+
+def _cpu() -> str:
+    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+             if line.startswith("model name")]  # fmt: skip
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """The commit that was measured, with `-dirty` if the tree differed from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return (
+        subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip() or "unknown"
+    )

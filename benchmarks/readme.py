@@ -1,0 +1,24 @@
+"""`make readme`: writes the README's tables from the committed results, so that no number in it is typed by hand."""
+
+import json
+import re
+from pathlib import Path
+
+from latency import table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def rendered(readme: str) -> str:
+    """The README's text, with what stands between `<!-- FILE -->` and `<!-- end -->` made anew from results/FILE."""
+
+    def block(match: re.Match[str]) -> str:
+        result = json.loads((ROOT / "benchmarks" / "results" / match[1]).read_text())
+        return f"<!-- {match[1]} -->\n{table(result)}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\S+\.json) -->\n.*?<!-- end -->", block, readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(rendered(path.read_text()))
