@@ -3,6 +3,7 @@ copies of the KV cache. Same weights, same inputs; the images are preprocessed b
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from alpamayo_export.checkpoint import Weights
@@ -113,7 +114,7 @@ class _OneAfter(StoppingCriteria):
         return (input_ids[:, self.prompt_length : -1] == self.stop_token).any(dim=1)
 
 
-def _loaded(module: nn.Module, weights: Weights, prefix: str) -> nn.Module:
+def _loaded(module: nn.Module, weights: Weights, prefix: str) -> Any:
     names = [name for name in weights.shard_of if name.startswith(prefix)]
     module.load_state_dict({name.removeprefix(prefix): x for name, x in weights.read(names).items()}, strict=True)
     return module.eval().requires_grad_(False)

@@ -23,7 +23,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def children(parent: int, states: str = "") -> set[int]:
-    """Ids of the direct children; with `states`, letters of proc(5), only those in one of them (Z: dead, not reaped)."""
+    """Ids of the direct children; with `states`, letters of proc(5), only those in one of them (Z: not reaped yet)."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

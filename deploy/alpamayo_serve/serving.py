@@ -25,7 +25,7 @@ def serving(repository: Path, log: Path) -> Iterator[Endpoints]:
         LaunchError: the server did not start, or did not stop with code 0.
     """
     ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
-    command = [Path(sys.executable).with_name("alpamayo-serve"), repository, *ports]
+    command: list[str | Path] = [Path(sys.executable).with_name("alpamayo-serve"), repository, *ports]
     with log.open("w") as stderr:
         launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
         try:

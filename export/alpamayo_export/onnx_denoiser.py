@@ -62,4 +62,6 @@ def export_step(step: DenoisingStep, layers: int, kv_heads: int, path: Path) -> 
             verbose=False,
         )
     assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces, with this machine's paths
     program.save(path, external_data=True)

@@ -37,7 +37,10 @@ class Prompt:
 
 
 def read_vlm_config(folder: Path, vocab_size: int) -> Qwen3VLConfig:
-    config = AutoConfig.from_pretrained(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{folder} holds no config that transformers can read: {error}") from None
     if not isinstance(config, Qwen3VLConfig):
         raise ExportError(f"{folder} holds a {config.model_type} model; wanted qwen3_vl")
     rope_type = config.text_config.rope_parameters.get("rope_type", "default")
@@ -71,7 +74,10 @@ def build_tokenizer(folder: Path, config: AlpamayoConfig) -> Any:
     Raises:
         ExportError: the ids that come out are not the checkpoint's.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{folder} holds no tokenizer that transformers can read: {error}") from None
     tokenizer.add_tokens([f"<i{i}>" for i in range(config.traj_vocab_size)])
     names = _SPECIAL_TOKENS if config.add_special_tokens else [f"traj_{name}" for name in config.traj_token_ids]
     tokenizer.add_tokens([f"<|{name}|>" for name in names], special_tokens=True)

@@ -80,7 +80,7 @@ class Reasoner:
             Exception: whatever `raise_if_stopped`, called before every forward pass, raises.
         """
         given = None if request.reasoning is None else [self.tokenizer.thought(text) for text in request.reasoning]
-        images = [torch.from_numpy(image).to(self.device) for image in request.images]
+        images = [torch.from_numpy(image) for image in request.images]  # only the CPU resizes in uint8
         pixel_values, image_grid_thw = preprocess(images, self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
         thoughts, length = request.num_traj_samples, request.max_generation_length
@@ -112,7 +112,7 @@ class Reasoner:
         sequence.append(torch.full((length,), PROMPT_OWNER, dtype=torch.int32, device=self.device))
         hidden = model(
             input_ids=prompt.to(self.device),
-            pixel_values=pixel_values,
+            pixel_values=pixel_values.to(self.device),
             image_grid_thw=image_grid_thw.to(self.device),
             position_ids=position_ids.to(self.device),
             past_key_values=sequence.cache,

@@ -1,0 +1,21 @@
+"""Client of an Alpamayo 1 server: one driving scene in, trajectories and the reasoning behind them out."""
+
+from .aio import AsyncAlpamayoClient
+from .client import AlpamayoClient
+from .errors import AlpamayoError, InvalidRequestError, ServerError, TimedOutError, UnavailableError
+from .prediction import Prediction
+from .scene import Scene
+from .server_info import StageTime
+
+__all__ = [
+    "AlpamayoClient",
+    "AlpamayoError",
+    "AsyncAlpamayoClient",
+    "InvalidRequestError",
+    "Prediction",
+    "Scene",
+    "ServerError",
+    "StageTime",
+    "TimedOutError",
+    "UnavailableError",
+]

@@ -1,0 +1,74 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from .base import BaseClient
+from .connection import CHANNEL_ARGS, CONTROL_CALL_S, Patience
+from .errors import triton_errors
+from .prediction import Prediction, parse_response
+from .request import Request, infer_inputs
+from .server_info import ENSEMBLE, StageTime, parse_metadata, parse_stage_times, stage_names, times_since
+
+
+class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
+    """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._triton = InferenceServerClient(self.url, channel_args=CHANNEL_ARGS)
+
+    async def __aenter__(self) -> "AsyncAlpamayoClient":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._triton.close()
+
+    async def _infer(self, request: Request) -> Prediction:
+        with triton_errors(self.url, request.timeout_s):
+            result = await self._triton.infer(
+                ENSEMBLE,
+                infer_inputs(request),
+                parameters=dict(request.parameters),
+                client_timeout=request.timeout_s,
+            )
+        return parse_response(result)
+
+    async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """See AlpamayoClient.wait_until_ready."""
+        patience = Patience(self.url, timeout_s)
+        while reason := await self._why_not_ready(patience.probe_s):
+            await asyncio.sleep(patience.pause_s(reason))
+
+    async def _why_not_ready(self, timeout_s: float) -> str | None:
+        try:
+            config = (await self._triton.get_model_config(ENSEMBLE, client_timeout=timeout_s)).config
+            models = [ENSEMBLE, *stage_names(config)]
+            waiting = [m for m in models if not await self._triton.is_model_ready(m, client_timeout=timeout_s)]
+        except InferenceServerException as error:
+            return str(error.message())
+        return f"models not ready: {', '.join(waiting)}" if waiting else None
+
+    async def metadata(self) -> dict[str, Any]:
+        """See AlpamayoClient.metadata."""
+        with triton_errors(self.url, CONTROL_CALL_S):
+            server = await self._triton.get_server_metadata(client_timeout=CONTROL_CALL_S)
+            return parse_metadata(server, await self._config())
+
+    async def stage_times(self, since: Mapping[str, StageTime] | None = None) -> dict[str, StageTime]:
+        """See AlpamayoClient.stage_times."""
+        with triton_errors(self.url, CONTROL_CALL_S):
+            statistics = await self._triton.get_inference_statistics(client_timeout=CONTROL_CALL_S)
+            times = parse_stage_times(statistics, stage_names(await self._config()))
+        return times if since is None else times_since(times, since)
+
+    async def _config(self) -> Any:
+        return (await self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S)).config

@@ -1,0 +1,76 @@
+"""What both clients share: the call, up to the network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from numpy.typing import ArrayLike
+
+from .checks import EncodedFrames
+from .connection import check_url
+from .request import Request, build_request
+
+Answer = TypeVar("Answer")
+
+
+class BaseClient(ABC, Generic[Answer]):
+    """`predict`, up to the network; `Answer` is a Prediction, or what is awaited for one."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: host:port of the server's gRPC endpoint. Connects with the first call."""
+        self.url = check_url(url)
+
+    def predict(
+        self,
+        image_frames: ArrayLike | EncodedFrames,
+        ego_history_xyz: ArrayLike,
+        ego_history_rot: ArrayLike,
+        *,
+        num_traj_samples: int | None = None,
+        num_traj_sets: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        max_generation_length: int | None = None,
+        inference_steps: int | None = None,
+        seed: int | None = None,
+        noise: ArrayLike | None = None,
+        reasoning: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Ask for `num_traj_sets` x `num_traj_samples` trajectories of one scene.
+
+        Frame: the ego frame at t0 (the newest image and the last pose); x forward, y left, z up.
+
+        image_frames: uint8 RGB (cameras, frames, 3, height, width), cameras in ascending index, oldest frame first; or
+            JPEG or PNG files as nested lists of `bytes`, [camera][frame].
+        ego_history_xyz: (16, 3) metres, at 10 Hz, the last at t0: the origin. A leading (1, 1) is allowed.
+        ego_history_rot: (16, 3, 3), from the ego frame at each pose to that at t0: the last is the identity.
+        noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
+        reasoning: these thoughts instead of generated ones, one per sample; `num_traj_samples` follows from them.
+        timeout_s: seconds for the whole call; the server stops working on it too.
+
+        None leaves a parameter to the server: num_traj_samples=1 (thoughts, each with a trajectory),
+        num_traj_sets=1 (trajectories per thought), temperature=0.6 (0: greedy), top_p=0.98, top_k=0 (no limit),
+        max_generation_length=256 (tokens, or the repository's limit if lower), inference_steps=10 (Euler steps),
+        a seed drawn by the server and returned.
+
+        Raises InvalidRequestError (before anything is sent, or from the server), UnavailableError, TimedOutError,
+        ServerError.
+        """
+        parameters = {
+            "num_traj_samples": num_traj_samples,
+            "num_traj_sets": num_traj_sets,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "max_generation_length": max_generation_length,
+            "inference_steps": inference_steps,
+            "seed": seed,
+        }
+        return self._infer(
+            build_request(image_frames, ego_history_xyz, ego_history_rot, parameters, noise, reasoning, timeout_s)
+        )
+
+    @abstractmethod
+    def _infer(self, request: Request) -> Answer: ...

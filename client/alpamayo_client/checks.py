@@ -1,0 +1,150 @@
+"""Checks before anything is sent: shapes, types and frames. Ranges and contents are the server's to check."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InvalidRequestError
+
+HISTORY_STEPS = 16
+WAYPOINTS = 64
+ORIGIN_TOLERANCE = 1e-3  # metres from the origin, and deviation of each entry from the identity
+
+EncodedFrames: TypeAlias = Sequence[Sequence[bytes]]
+"""JPEG or PNG files as [camera][frame]."""
+
+
+def check_frames(image_frames: ArrayLike | EncodedFrames) -> NDArray[Any]:
+    """uint8 (cameras, frames, 3, height, width), or object (cameras, frames) of `bytes`."""
+    if hasattr(image_frames, "__array__"):
+        return check_image_frames(_as_array("image_frames", image_frames))
+    return check_encoded_frames(image_frames)
+
+
+def check_image_frames(frames: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 (cameras, frames, 3, height, width), nothing empty."""
+    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[2] != 3 or frames.size == 0:
+        raise InvalidRequestError(
+            f"image_frames: got {frames.dtype} of shape {frames.shape}, wanted uint8 RGB of shape "
+            "(cameras, frames, 3, height, width), or encoded images as nested lists of bytes, [camera][frame]"
+        )
+    return frames
+
+
+def check_encoded_frames(frames: object) -> NDArray[np.object_]:
+    """Object (cameras, frames) of `bytes`: as many frames of every camera."""
+    wanted = "wanted JPEG or PNG files as nested lists of bytes, [camera][frame], or a uint8 array of pixels"
+    if not _is_list(frames) or not all(_is_list(camera) for camera in frames):
+        raise InvalidRequestError(f"image_frames: got {_kind_of(frames)}, {wanted}")
+    counts = sorted({len(camera) for camera in frames})
+    if not counts or counts[0] == 0 or len(counts) > 1:
+        raise InvalidRequestError(
+            f"image_frames: got {len(frames)} cameras with {counts} frames each, "
+            "wanted at least one camera, and the same number of frames, at least one, of every camera"
+        )
+    for i, camera in enumerate(frames):
+        for j, frame in enumerate(camera):
+            if not isinstance(frame, bytes):
+                raise InvalidRequestError(f"image_frames[{i}][{j}]: got {type(frame).__name__}, {wanted}")
+    return np.array([list(camera) for camera in frames], dtype=np.object_)
+
+
+def check_history(
+    ego_history_xyz: ArrayLike, ego_history_rot: ArrayLike
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(16, 3) metres and (16, 3, 3), float32, in the ego frame at t0; leading (1, 1) axes are dropped."""
+    xyz = float_array("ego_history_xyz", ego_history_xyz, (HISTORY_STEPS, 3))
+    rot = float_array("ego_history_rot", ego_history_rot, (HISTORY_STEPS, 3, 3))
+    todo = "express the history in the ego frame at t0 (x forward, y left, z up), last pose at t0"
+    if np.linalg.norm(xyz[-1]) > ORIGIN_TOLERANCE:
+        raise InvalidRequestError(
+            f"ego_history_xyz: the last position is {xyz[-1].tolist()} m, wanted the origin to 0.001 m: {todo}"
+        )
+    if np.abs(rot[-1] - np.eye(3)).max() > ORIGIN_TOLERANCE:
+        raise InvalidRequestError(
+            f"ego_history_rot: the last rotation is {rot[-1].tolist()}, wanted the identity to 0.001: {todo}"
+        )
+    return xyz, rot
+
+
+def check_future(ego_future_xyz: ArrayLike) -> NDArray[np.float32]:
+    """(64, 3) metres, ego frame at t0, float32; leading (1, 1) axes are dropped."""
+    return float_array("ego_future_xyz", ego_future_xyz, (WAYPOINTS, 3))
+
+
+def check_reasoning(reasoning: Sequence[str]) -> NDArray[np.object_]:
+    """Object (samples,) of UTF-8: one thought per sample."""
+    if not _is_list(reasoning) or not reasoning or not all(isinstance(thought, str) for thought in reasoning):
+        raise InvalidRequestError(
+            f"reasoning: got {_kind_of(reasoning)}, wanted a list of at least one str, a thought per sample"
+        )
+    try:
+        return np.array([thought.encode() for thought in reasoning], dtype=np.object_)
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"reasoning: wanted text that is valid Unicode, got {error}") from error
+
+
+def check_int(name: str, value: object) -> int:
+    """A Python int of at most 64 bits, as Triton's request parameters need it; numpy's are welcome."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise InvalidRequestError(f"{name}: got {value!r}, wanted an integer")
+    number = operator.index(value)
+    if not -(2**63) <= number < 2**63:
+        raise InvalidRequestError(f"{name}: got {number}, wanted an integer of 64 bits")
+    return number
+
+
+def check_float(name: str, value: object) -> float:
+    """A Python float, as Triton's request parameters need it; integers and numpy's numbers are welcome."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InvalidRequestError(f"{name}: got {value!r}, wanted a number")
+    return float(value)
+
+
+def check_timeout(timeout_s: float) -> float:
+    """Seconds, above zero and finite."""
+    seconds = check_float("timeout_s", timeout_s)
+    if not 0 < seconds < math.inf:
+        raise InvalidRequestError(f"timeout_s: got {timeout_s}, wanted seconds above zero, or None for no limit")
+    return seconds
+
+
+def float_array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """`value` as float32 of exactly this shape, every number finite; leading (1, 1) axes are dropped."""
+    array = _as_array(name, value)
+    if array.ndim == len(shape) + 2 and array.shape[:2] == (1, 1):  # the reference's batch axes
+        array = array[0, 0]
+    if array.dtype.kind not in "fiu" or array.shape != shape:
+        raise InvalidRequestError(
+            f"{name}: got {array.dtype} of shape {array.shape}, wanted floating-point numbers of shape {shape}"
+        )
+    with np.errstate(over="ignore"):  # too large for float32 is reported as not finite
+        array = array.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        raise InvalidRequestError(
+            f"{name}: {len(bad)} of {array.size} numbers are not finite, the first at {tuple(bad[0].tolist())}, "
+            "wanted finite float32 numbers"
+        )
+    return array
+
+
+def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of uneven lengths, a tensor on a GPU
+        raise InvalidRequestError(f"{name}: wanted an array of numbers in host memory, got {error}") from error
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
+def _kind_of(value: object) -> str:
+    """What a caller passed, in a few words: `list of ndarray`."""
+    inner = f" of {_kind_of(value[0])}" if _is_list(value) and value else ""
+    return type(value).__name__ + inner

@@ -1,0 +1,109 @@
+"""`alpamayo predict` and `alpamayo metadata`."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .client import AlpamayoClient
+from .errors import AlpamayoError, InvalidRequestError
+from .metrics import min_ade
+from .prediction import Prediction
+from .request import PARAMETERS
+from .scene import Scene
+from .server_info import StageTime
+from .text import printable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: the server or a file failed, with one line on stderr; 2: wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (AlpamayoError, ImportError, OSError) as error:
+        print(f"alpamayo: {printable(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Ask for one scene; write what came back."""
+    from .plot import save_picture  # before the server is asked: it needs an extra
+
+    output: Path = arguments.output
+    scene = arguments.scene
+    output.mkdir(parents=True, exist_ok=True)
+    with AlpamayoClient(arguments.url) as client:
+        client.wait_until_ready(arguments.wait_s)
+        before, start = client.stage_times(), time.monotonic()
+        prediction = client.predict(
+            scene.image_frames,
+            scene.ego_history_xyz,
+            scene.ego_history_rot,
+            reasoning=arguments.reasoning,
+            timeout_s=arguments.timeout_s,
+            **{name: getattr(arguments, name) for name in PARAMETERS},
+        )
+        print(took(client.stage_times(since=before), time.monotonic() - start))
+    thoughts = reasoning_text(prediction)
+    prediction.save(output / "prediction.npz")
+    (output / "reasoning.txt").write_text(thoughts, encoding="utf-8")
+    save_picture(output / "prediction.png", scene, prediction)
+    print(thoughts, end="")
+    if scene.ego_future_xyz is not None:
+        error_m = min_ade(prediction.pred_xyz, scene.ego_future_xyz)
+        print(f"minADE@{prediction.cot.shape[2]}: {error_m:.3f} m")
+    print(f"seed {prediction.seed}; wrote prediction.npz, reasoning.txt and prediction.png to {output}")
+
+
+def metadata(arguments: argparse.Namespace) -> None:
+    """Print what is served."""
+    with AlpamayoClient(arguments.url) as client:
+        print(json.dumps(client.metadata(), indent=2))
+
+
+def took(stages: dict[str, StageTime], whole_s: float) -> str:
+    """Seconds per stage, a line each. Others' requests at the same time are in the mean."""
+    lines = [f"{name:20} {time.mean_compute_s:8.3f} s" for name, time in stages.items()]
+    return "\n".join([*lines, f"{'whole call':20} {whole_s:8.3f} s"])
+
+
+def reasoning_text(prediction: Prediction) -> str:
+    """A line per thought, which all sets share; safe to print."""
+    lines = [
+        f"thought {i}{'' if complete else ' (cut off)'}: {printable(thought)}\n"
+        for i, (thought, complete) in enumerate(
+            zip(prediction.cot[0, 0], prediction.reasoning_complete[0, 0], strict=True)
+        )
+    ]
+    return "".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="alpamayo", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument("--url", default="localhost:8001", help="gRPC endpoint (default: %(default)s)")
+
+    ask = commands.add_parser("predict", parents=[server], help="trajectories, thoughts and a picture of one scene")
+    ask.set_defaults(run=predict)
+    ask.add_argument("--scene", type=_scene, required=True, help="an .npz, see alpamayo_client.Scene")
+    ask.add_argument("--output", type=Path, required=True, help="folder for what comes back")
+    ask.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")
+    ask.add_argument("--timeout-s", type=float, help="for the answer (default: no limit)")
+    ask.add_argument("--reasoning", action="append", metavar="TEXT", help="a given thought; once per sample")
+    for name, kind in PARAMETERS.items():
+        ask.add_argument(f"--{name.replace('_', '-')}", type=kind, help="default: the server's")
+
+    about = commands.add_parser("metadata", parents=[server], help="what is served, as JSON")
+    about.set_defaults(run=metadata)
+    return parser
+
+
+def _scene(path: str) -> Scene:
+    try:
+        return Scene.load(path)
+    except (InvalidRequestError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -1,0 +1,82 @@
+"""The blocking client."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from .base import BaseClient
+from .connection import CHANNEL_ARGS, CONTROL_CALL_S, Patience
+from .errors import triton_errors
+from .prediction import Prediction, parse_response
+from .request import Request, infer_inputs
+from .server_info import ENSEMBLE, StageTime, parse_metadata, parse_stage_times, stage_names, times_since
+
+
+class AlpamayoClient(BaseClient[Prediction]):
+    """Blocking client of one server. Use it from one thread; `close()` it, or use it in a `with` block."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._triton = InferenceServerClient(self.url, channel_args=CHANNEL_ARGS)
+
+    def __enter__(self) -> "AlpamayoClient":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._triton.close()
+
+    def _infer(self, request: Request) -> Prediction:
+        with triton_errors(self.url, request.timeout_s):
+            result = self._triton.infer(
+                ENSEMBLE,
+                infer_inputs(request),
+                parameters=dict(request.parameters),
+                client_timeout=request.timeout_s,
+            )
+        return parse_response(result)
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Return once every model of the ensemble is ready. Raises UnavailableError saying which are not.
+
+        Triton before 2026 goes on calling a model ready whose process has died; asking it gives a ServerError.
+        """
+        patience = Patience(self.url, timeout_s)
+        while reason := self._why_not_ready(patience.probe_s):
+            time.sleep(patience.pause_s(reason))
+
+    def _why_not_ready(self, timeout_s: float) -> str | None:
+        # The server's own readiness can overlook a model that is not: ask each.
+        try:
+            config = self._triton.get_model_config(ENSEMBLE, client_timeout=timeout_s).config
+            models = [ENSEMBLE, *stage_names(config)]
+            waiting = [m for m in models if not self._triton.is_model_ready(m, client_timeout=timeout_s)]
+        except InferenceServerException as error:
+            return str(error.message())
+        return f"models not ready: {', '.join(waiting)}" if waiting else None
+
+    def metadata(self) -> dict[str, Any]:
+        """What is served: `server` (name, version), and what export recorded: checkpoint, versions, limits."""
+        with triton_errors(self.url, CONTROL_CALL_S):
+            server = self._triton.get_server_metadata(client_timeout=CONTROL_CALL_S)
+            return parse_metadata(server, self._config())
+
+    def stage_times(self, since: Mapping[str, StageTime] | None = None) -> dict[str, StageTime]:
+        """What each model of the ensemble took, in their order, for everybody's requests.
+
+        Totals since the server started, or since an earlier snapshot: `before = client.stage_times()`, requests,
+        `client.stage_times(since=before)`.
+        """
+        with triton_errors(self.url, CONTROL_CALL_S):
+            statistics = self._triton.get_inference_statistics(client_timeout=CONTROL_CALL_S)
+            times = parse_stage_times(statistics, stage_names(self._config()))
+        return times if since is None else times_since(times, since)
+
+    def _config(self) -> Any:
+        return self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S).config

@@ -1,0 +1,48 @@
+"""The gRPC channel's settings, and patience while a server starts."""
+
+import time
+from typing import Final
+
+from .errors import InvalidRequestError, UnavailableError
+
+CONTROL_CALL_S = 10.0
+"""Limit for calls that do no model work."""
+PROBE_S = 5.0
+POLL_S = 0.2
+
+CHANNEL_ARGS: Final = (
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    # A server that loads a large model refuses connections for minutes: notice it within a second when it is there,
+    # not after gRPC's own two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+def check_url(url: str) -> str:
+    """`host:port` of the server's gRPC endpoint. Raises InvalidRequestError."""
+    if url.startswith(("http://", "https://", "grpc://")):
+        raise InvalidRequestError(f"url: got {url!r}, wanted host:port of the gRPC endpoint, such as localhost:8001")
+    return url
+
+
+class Patience:
+    """Limits a series of probes to `timeout_s` seconds, of which there is always at least one."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+
+    @property
+    def probe_s(self) -> float:
+        """Seconds that one call of a probe may take."""
+        return min(PROBE_S, max(POLL_S, self._end - time.monotonic()))
+
+    def pause_s(self, reason: str) -> float:
+        """Seconds until the next probe. Raises UnavailableError with `reason` when no time is left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise UnavailableError(f"{self._url} is not ready after {self._timeout_s:g} s: {reason}")
+        return min(POLL_S, left)

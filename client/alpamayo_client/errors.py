@@ -1,0 +1,49 @@
+"""What can go wrong, as few exceptions as a caller can act on differently."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tritonclient.utils import InferenceServerException
+
+
+class AlpamayoError(Exception):
+    """Every error of this package."""
+
+
+class InvalidRequestError(AlpamayoError, ValueError):
+    """Asking again will not help: the message says which input, what came and what was wanted."""
+
+
+class UnavailableError(AlpamayoError):
+    """No server there, or one that is not ready: asking again later may help."""
+
+
+class TimedOutError(AlpamayoError):
+    """The caller's `timeout_s` was spent before the answer came."""
+
+
+class ServerError(AlpamayoError):
+    """The server failed; the message carries its words."""
+
+
+@contextmanager
+def triton_errors(url: str, timeout_s: float | None = None) -> Iterator[None]:
+    """Raise what Triton's client raises in the block as one of the exceptions above."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise from_triton(error, url, timeout_s) from error
+
+
+def from_triton(error: InferenceServerException, url: str, timeout_s: float | None) -> AlpamayoError:
+    """The exception for a gRPC status; `timeout_s` is the budget that the failed call had."""
+    status = str(error.status()).removeprefix("StatusCode.")
+    words = error.message() or status
+    if status == "INVALID_ARGUMENT":
+        return InvalidRequestError(words)
+    if status == "UNAVAILABLE":
+        return UnavailableError(f"{url} is unavailable: {words}")
+    # The server notices the same deadline by itself, and then cancels.
+    if status == "DEADLINE_EXCEEDED" or (status == "CANCELLED" and timeout_s is not None):
+        return TimedOutError(f"{url} gave no answer within {timeout_s} s: {words}")
+    return ServerError(f"{url} failed with {status}: {words}")

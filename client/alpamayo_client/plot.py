@@ -1,0 +1,96 @@
+"""A picture of a scene and its prediction. Importing this needs the extra `cli`."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import check_frames
+from .metrics import min_ade
+from .prediction import Prediction
+from .scene import Scene
+from .text import printable, wrapped
+
+try:
+    import matplotlib
+    import PIL.Image
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import findfont, get_font
+    from matplotlib.gridspec import GridSpec
+except ImportError as error:
+    raise ImportError(f"pictures need more packages ({error}): pip install 'alpamayo-client[cli]'") from error
+
+from .panels import FONT, STYLE, draw_camera, draw_curvature, draw_from_above, draw_speed, draw_thoughts
+
+WIDTH_IN, CAMERAS_IN, CHARTS_IN, LINE_IN, MARGINS_IN = 15.0, 1.75, 3.2, 0.19, 1.3
+CAMERAS_PER_ROW = 4
+CHARACTERS_PER_LINE = 126
+MAX_LINES = 18
+
+
+def save_picture(path: str | Path, scene: Scene, prediction: Prediction) -> None:
+    """Cameras, trajectories from above, speed and curvature over time, the thoughts; 1500 pixels wide.
+
+    The format is what the file's name ends in, such as .png.
+    """
+    with matplotlib.rc_context(STYLE):
+        draw(scene, prediction).savefig(path)
+
+
+def draw(scene: Scene, prediction: Prediction) -> Figure:
+    """The panels and their places."""
+    images, lines = newest_images(scene), thought_lines(prediction)
+    rows = -(-len(images) // CAMERAS_PER_ROW)
+    heights = [rows * CAMERAS_IN, CHARTS_IN, (len(lines) + 1) * LINE_IN]
+    figure = Figure((WIDTH_IN, sum(heights) + MARGINS_IN), dpi=100)
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
+    figure.suptitle(headline(scene, prediction), x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+    halves = GridSpec(1, 2, figure, width_ratios=[1, 1.9])
+    draw_from_above(figure.add_subplot(halves[0]), scene, prediction)
+    panels = halves[1].subgridspec(3, 1, height_ratios=heights)
+    cells = panels[0].subgridspec(rows, min(len(images), CAMERAS_PER_ROW))
+    for i, image in enumerate(images):
+        draw_camera(figure.add_subplot(cells[i]), i, image)
+    charts = panels[1].subgridspec(1, 2)
+    draw_speed(figure.add_subplot(charts[0]), scene, prediction)
+    draw_curvature(figure.add_subplot(charts[1]), prediction)
+    draw_thoughts(figure.add_subplot(panels[2]), lines)
+    return figure
+
+
+def newest_images(scene: Scene) -> list[NDArray[np.uint8]]:
+    """Each camera's image at t0: (height, width, 3) RGB."""
+    frames: NDArray[Any] = check_frames(scene.image_frames)
+    if frames.dtype == np.uint8:
+        return [camera[-1].transpose(1, 2, 0) for camera in frames]
+    return [np.asarray(PIL.Image.open(io.BytesIO(camera[-1])).convert("RGB")) for camera in frames]
+
+
+def headline(scene: Scene, prediction: Prediction) -> str:
+    """How much was predicted, how to get it again, and how good it is if that is known."""
+    _, sets, samples = prediction.cot.shape
+    thoughts = "1 thought" if samples == 1 else f"{samples} thoughts"
+    trajectories = "1 trajectory" if sets * samples == 1 else f"{sets * samples} trajectories"
+    parts = [thoughts, trajectories, f"seed {prediction.seed}"]
+    if scene.ego_future_xyz is not None:
+        parts.append(f"minADE@{samples} {min_ade(prediction.pred_xyz, scene.ego_future_xyz):.2f} m")
+    return "   ·   ".join(parts)
+
+
+def thought_lines(prediction: Prediction) -> list[tuple[int, str]]:
+    """(sample, line): the thoughts, shortened so that they fit the picture."""
+    glyphs = get_font(findfont(FONT))
+    thoughts = prediction.cot[0, 0]
+    shown = thoughts if len(thoughts) <= MAX_LINES else thoughts[: MAX_LINES - 1]
+    lines = []
+    for sample, thought in enumerate(shown):
+        text = printable(thought, lambda character: glyphs.get_char_index(ord(character)) != 0) or "(empty)"
+        if not prediction.reasoning_complete[0, 0, sample]:
+            text = "[cut off] " + text
+        lines += [(sample, line) for line in wrapped(text, CHARACTERS_PER_LINE, MAX_LINES // len(shown))]
+    if len(shown) < len(thoughts):
+        lines.append((len(shown), f"… and {len(thoughts) - len(shown)} more"))
+    return lines

@@ -1,0 +1,104 @@
+"""The answer: trajectories and the reasoning behind them."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tritonclient.grpc import InferResult
+
+from .checks import WAYPOINTS
+from .errors import InvalidRequestError, ServerError
+
+WAYPOINTS_PER_S = 10
+RIGID_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """`sets` x `samples` trajectories. Trajectories of one sample follow the same thought, whatever their set.
+
+    Frame: the ego frame at t0; x forward, y left, z up.
+    """
+
+    pred_xyz: NDArray[np.float32]
+    """(1, sets, samples, 64, 3) metres, at `timestamps_s`."""
+    pred_rot: NDArray[np.float32]
+    """(1, sets, samples, 64, 3, 3): from the ego frame at each waypoint to the ego frame at t0."""
+    cot: NDArray[np.object_]
+    """(1, sets, samples) of str: the chains of causation, the same in every set."""
+    action: NDArray[np.float32]
+    """(1, sets, samples, 64, 2): acceleration in m/s2 and curvature in 1/m that lead to each waypoint."""
+    within_bounds: NDArray[np.bool_]
+    """(1, sets, samples): every action is inside the checkpoint's bounds."""
+    reasoning_complete: NDArray[np.bool_]
+    """(1, sets, samples): the thought ended by itself; false: it was cut off at `max_generation_length`."""
+    seed: int
+    """Asks for the same answer again on the same server."""
+
+    @property
+    def timestamps_s(self) -> NDArray[np.float64]:
+        """(64,) seconds after t0: 0.1 .. 6.4."""
+        return np.arange(1, WAYPOINTS + 1) / WAYPOINTS_PER_S
+
+    def to_world(self, ego_to_world: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`pred_xyz` and `pred_rot` in another frame, in float64.
+
+        `ego_to_world`: (4, 4) rigid transform from the ego frame at t0 to that frame, metres, translation in the last
+        column. Raises InvalidRequestError if it is not one.
+        """
+        transform = _rigid(ego_to_world)
+        rotation, translation = transform[:3, :3], transform[:3, 3]
+        return self.pred_xyz.astype(np.float64) @ rotation.T + translation, rotation @ self.pred_rot.astype(np.float64)
+
+    def save(self, path: str | Path) -> None:
+        """Write every field, and `timestamps_s`, as an `.npz` that needs no pickle: `cot` becomes a str array."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        np.savez_compressed(path, **{**arrays, "cot": self.cot.astype(np.str_), "timestamps_s": self.timestamps_s})
+
+
+def parse_response(result: InferResult) -> Prediction:
+    """Raises ServerError if the answer is not the contract's."""
+    arrays = {field.name: result.as_numpy(field.name) for field in fields(Prediction)}
+    missing = sorted(name for name, array in arrays.items() if array is None)
+    if missing:
+        raise ServerError(f"the answer lacks {missing}: is this an Alpamayo server?")
+    _check_shapes(arrays)
+    decoded = [text.decode("utf-8", errors="replace") for text in arrays["cot"].flat]
+    return Prediction(
+        **{name: array.copy() for name, array in arrays.items() if name not in ("cot", "seed")},  # writable
+        cot=np.array(decoded, dtype=np.object_).reshape(arrays["cot"].shape),
+        seed=int(arrays["seed"][0]),
+    )
+
+
+def _check_shapes(arrays: dict[str, NDArray[Any]]) -> None:
+    trajectories = arrays["pred_xyz"].shape[:3]  # 1, sets, samples
+    wanted: dict[str, tuple[int, ...]] = {
+        "pred_xyz": (WAYPOINTS, 3),
+        "pred_rot": (WAYPOINTS, 3, 3),
+        "cot": (),
+        "action": (WAYPOINTS, 2),
+        "within_bounds": (),
+        "reasoning_complete": (),
+    }
+    for name, rest in wanted.items():
+        if arrays[name].shape != trajectories + rest:
+            raise ServerError(f"the answer's {name} has shape {arrays[name].shape}, wanted {trajectories + rest}")
+    if arrays["seed"].shape != (1,):
+        raise ServerError(f"the answer's seed has shape {arrays['seed'].shape}, wanted (1,)")
+
+
+def _rigid(ego_to_world: ArrayLike) -> NDArray[np.float64]:
+    transform = np.asarray(ego_to_world, dtype=np.float64)
+    if transform.shape != (4, 4) or not np.isfinite(transform).all():
+        raise InvalidRequestError(f"ego_to_world: got shape {transform.shape}, wanted (4, 4) finite numbers")
+    rotation = transform[:3, :3]
+    rigid = np.allclose(rotation @ rotation.T, np.eye(3), rtol=0, atol=RIGID_TOLERANCE) and np.linalg.det(rotation) > 0
+    if not rigid or not np.array_equal(transform[3], [0, 0, 0, 1]):
+        raise InvalidRequestError(
+            f"ego_to_world: got {transform.tolist()}, wanted a rotation (orthonormal, determinant +1) "
+            "beside a translation in the last column, above the row 0 0 0 1"
+        )
+    return transform

@@ -1,0 +1,116 @@
+"""From a caller's arguments to what goes over the wire: plain functions, the same for both clients."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tritonclient.grpc import InferInput
+from tritonclient.utils import np_to_triton_dtype
+
+from .checks import (
+    WAYPOINTS,
+    EncodedFrames,
+    check_float,
+    check_frames,
+    check_history,
+    check_int,
+    check_reasoning,
+    check_timeout,
+    float_array,
+)
+from .errors import InvalidRequestError
+
+PARAMETERS: Final[Mapping[str, type[int] | type[float]]] = {
+    "num_traj_samples": int,
+    "num_traj_sets": int,
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "max_generation_length": int,
+    "inference_steps": int,
+    "seed": int,
+}
+"""Triton request parameters; `deadline_ms` comes from `timeout_s`."""
+
+MAX_MESSAGE_BYTES = 2**31 - 1  # gRPC's, in Triton and its client
+MESSAGE_OVERHEAD_BYTES = 2**16  # names, shapes and parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One call of the ensemble: tensors by input name, Triton request parameters, seconds until it is given up."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    parameters: Mapping[str, int | float]
+    timeout_s: float | None
+
+
+def build_request(
+    image_frames: ArrayLike | EncodedFrames,
+    ego_history_xyz: ArrayLike,
+    ego_history_rot: ArrayLike,
+    parameters: Mapping[str, int | float | None],
+    noise: ArrayLike | None = None,
+    reasoning: Sequence[str] | None = None,
+    timeout_s: float | None = None,
+) -> Request:
+    """Checked tensors and parameters; a parameter that is None is left to the server.
+
+    Raises InvalidRequestError.
+    """
+    given = {name: _check_parameter(name, value) for name, value in parameters.items() if value is not None}
+    if timeout_s is not None:
+        timeout_s = check_timeout(timeout_s)
+    frames = check_frames(image_frames)
+    xyz, rot = check_history(ego_history_xyz, ego_history_rot)
+    inputs: dict[str, NDArray[Any]] = {
+        "encoded_frames" if frames.dtype == np.object_ else "image_frames": frames,
+        "ego_history_xyz": xyz,
+        "ego_history_rot": rot,
+    }
+    samples = int(given.get("num_traj_samples", 1))
+    if reasoning is not None:
+        inputs["reasoning"] = check_reasoning(reasoning)
+        samples = len(reasoning)
+        if given.get("num_traj_samples", samples) != samples:
+            raise InvalidRequestError(
+                f"reasoning: got {samples} thoughts and num_traj_samples={given['num_traj_samples']}, "
+                "wanted as many: leave num_traj_samples out"
+            )
+    if noise is not None:
+        trajectories = int(given.get("num_traj_sets", 1)) * samples
+        inputs["noise"] = float_array("noise", noise, (trajectories, WAYPOINTS, 2))
+    _check_size(inputs)
+    if timeout_s is not None:
+        given["deadline_ms"] = math.ceil(timeout_s * 1000)
+    return Request(inputs, given, timeout_s)
+
+
+def infer_inputs(request: Request) -> list[InferInput]:
+    """The request's tensors as Triton's client takes them."""
+    return [
+        InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
+        for name, array in request.inputs.items()
+    ]
+
+
+def _check_parameter(name: str, value: object) -> int | float:
+    return check_int(name, value) if PARAMETERS[name] is int else check_float(name, value)
+
+
+def _check_size(inputs: Mapping[str, NDArray[Any]]) -> None:
+    size = MESSAGE_OVERHEAD_BYTES + sum(_wire_bytes(array) for array in inputs.values())
+    if size > MAX_MESSAGE_BYTES:
+        raise InvalidRequestError(
+            f"the request is {size / 2**30:.2f} GiB, wanted less than the 2 GiB of a gRPC message: "
+            "send fewer or smaller images, or encode them as JPEG or PNG"
+        )
+
+
+def _wire_bytes(array: NDArray[Any]) -> int:
+    if array.dtype == np.object_:
+        return sum(4 + len(text) for text in array.flat)  # each with its length in front
+    return array.nbytes

@@ -1,0 +1,103 @@
+"""A driving scene in a file: what a prediction is asked for, and what was driven then if that is known."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, is_zipfile
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .checks import EncodedFrames, check_frames, check_future, check_history
+from .errors import InvalidRequestError
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The first three arguments of `predict`, and the future. Frame: the ego frame at t0; x forward, y left, z up.
+
+    Raises InvalidRequestError if a shape, type or frame is wrong.
+    """
+
+    image_frames: ArrayLike | EncodedFrames
+    """uint8 RGB (cameras, frames, 3, height, width), or JPEG or PNG files as nested lists of bytes, [camera][frame]."""
+    ego_history_xyz: ArrayLike
+    """(16, 3) metres, 10 Hz, the last at t0: the origin."""
+    ego_history_rot: ArrayLike
+    """(16, 3, 3), the last is the identity."""
+    ego_future_xyz: ArrayLike | None = None
+    """(64, 3) metres at t0 + 0.1 s .. 6.4 s: what was driven."""
+
+    def __post_init__(self) -> None:
+        check_frames(self.image_frames)
+        check_history(self.ego_history_xyz, self.ego_history_rot)
+        if self.ego_future_xyz is not None:
+            check_future(self.ego_future_xyz)
+
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz`; encoded images stay as they are."""
+        frames = check_frames(self.image_frames)
+        arrays: dict[str, Any] = _pack(frames) if frames.dtype == np.object_ else {"image_frames": frames}
+        arrays["ego_history_xyz"], arrays["ego_history_rot"] = check_history(self.ego_history_xyz, self.ego_history_rot)
+        if self.ego_future_xyz is not None:
+            arrays["ego_future_xyz"] = check_future(self.ego_future_xyz)
+        with open(path, "wb") as file:  # given a name, numpy would append .npz to it
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scene":
+        """Read an `.npz`. Raises InvalidRequestError if it is not one or not a scene, OSError if it cannot be read."""
+        arrays = _read_npz(Path(path))
+        try:
+            frames = arrays["image_frames"] if "image_frames" in arrays else _unpack(arrays)
+            return cls(frames, arrays["ego_history_xyz"], arrays["ego_history_rot"], arrays.get("ego_future_xyz"))
+        except KeyError as error:
+            raise InvalidRequestError(
+                f"{path}: has {sorted(arrays)} but not {error}; a scene has ego_history_xyz, ego_history_rot, "
+                "image_frames (or encoded_frames and encoded_lengths) and, if known, ego_future_xyz"
+            ) from error
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"{path}: {error}") from error
+
+
+def _pack(frames: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
+    """Files of different lengths without pickle: one after the other, and their lengths (cameras, frames)."""
+    lengths = np.array([[len(file) for file in camera] for camera in frames], dtype=np.int64)
+    return {
+        "encoded_frames": np.frombuffer(b"".join(frames.ravel().tolist()), dtype=np.uint8),
+        "encoded_lengths": lengths,
+    }
+
+
+def _unpack(arrays: dict[str, NDArray[Any]]) -> list[list[bytes]]:
+    """[camera][frame] of bytes."""
+    packed, lengths = arrays["encoded_frames"], arrays["encoded_lengths"]
+    if packed.dtype != np.uint8 or packed.ndim != 1 or lengths.dtype != np.int64 or lengths.ndim != 2:
+        raise InvalidRequestError(
+            f"encoded_frames, encoded_lengths: got {packed.dtype} {packed.shape} and {lengths.dtype} {lengths.shape}, "
+            "wanted uint8 (bytes,), all files one after the other, and int64 (cameras, frames)"
+        )
+    if lengths.size == 0 or lengths.min() < 0 or lengths.sum() != packed.size:
+        raise InvalidRequestError(
+            f"encoded_lengths: got {lengths.tolist()}, wanted lengths that add up to the {packed.size} bytes "
+            "of encoded_frames"
+        )
+    data, ends = packed.tobytes(), np.cumsum(lengths).reshape(lengths.shape)
+    return [
+        [data[end - length : end] for end, length in zip(camera_ends, camera_lengths, strict=True)]
+        for camera_ends, camera_lengths in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    with open(path, "rb") as file:
+        if not is_zipfile(file):
+            raise InvalidRequestError(f"{path}: wanted a scene written by numpy.savez (.npz), this is something else")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (ValueError, EOFError, BadZipFile, zlib.error) as error:  # objects would need pickle; a damaged file
+            raise InvalidRequestError(f"{path}: not a scene of plain arrays: {error}") from error
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
