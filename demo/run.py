@@ -30,7 +30,9 @@ With the released weights (22 GB, gated; a GPU of 24 GB or more):
 def run(*command: str | Path) -> None:
     """One of the console scripts beside this Python, echoed."""
     program, *arguments = (str(word) for word in command)
-    print(f"\n$ {program} {' '.join(os.path.relpath(a) if Path(a).is_absolute() else a for a in arguments)}", flush=True)
+    print(
+        f"\n$ {program} {' '.join(os.path.relpath(a) if Path(a).is_absolute() else a for a in arguments)}", flush=True
+    )
     subprocess.run([str(Path(sys.executable).with_name(program)), *arguments], check=True)
 
 

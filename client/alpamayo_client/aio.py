@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -8,11 +9,11 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CHANNEL_ARGS, CONTROL_CALL_S, Patience
+from .connection import CHANNEL_ARGS, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, infer_inputs
-from .server_info import ENSEMBLE, StageTime, parse_metadata, parse_stage_times, stage_names, times_since
+from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_stage_times, stage_names, times_since
 
 
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
@@ -65,10 +66,17 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
 
     async def stage_times(self, since: Mapping[str, StageTime] | None = None) -> dict[str, StageTime]:
         """See AlpamayoClient.stage_times."""
+        if since is None:
+            return await self._stage_totals()
+        end = time.monotonic() + SETTLE_S
+        while not is_settled(times := times_since(await self._stage_totals(), since)) and time.monotonic() < end:
+            await asyncio.sleep(SETTLE_POLL_S)
+        return times
+
+    async def _stage_totals(self) -> dict[str, StageTime]:
         with triton_errors(self.url, CONTROL_CALL_S):
             statistics = await self._triton.get_inference_statistics(client_timeout=CONTROL_CALL_S)
-            times = parse_stage_times(statistics, stage_names(await self._config()))
-        return times if since is None else times_since(times, since)
+            return parse_stage_times(statistics, stage_names(await self._config()))
 
     async def _config(self) -> Any:
         return (await self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S)).config

@@ -8,11 +8,11 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CHANNEL_ARGS, CONTROL_CALL_S, Patience
+from .connection import CHANNEL_ARGS, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, infer_inputs
-from .server_info import ENSEMBLE, StageTime, parse_metadata, parse_stage_times, stage_names, times_since
+from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_stage_times, stage_names, times_since
 
 
 class AlpamayoClient(BaseClient[Prediction]):
@@ -71,12 +71,19 @@ class AlpamayoClient(BaseClient[Prediction]):
         """What each model of the ensemble took, in their order, for everybody's requests.
 
         Totals since the server started, or since an earlier snapshot: `before = client.stage_times()`, requests,
-        `client.stage_times(since=before)`.
+        `client.stage_times(since=before)`; this waits up to half a second for Triton to count all of them.
         """
+        if since is None:
+            return self._stage_totals()
+        end = time.monotonic() + SETTLE_S
+        while not is_settled(times := times_since(self._stage_totals(), since)) and time.monotonic() < end:
+            time.sleep(SETTLE_POLL_S)
+        return times
+
+    def _stage_totals(self) -> dict[str, StageTime]:
         with triton_errors(self.url, CONTROL_CALL_S):
             statistics = self._triton.get_inference_statistics(client_timeout=CONTROL_CALL_S)
-            times = parse_stage_times(statistics, stage_names(self._config()))
-        return times if since is None else times_since(times, since)
+            return parse_stage_times(statistics, stage_names(self._config()))
 
     def _config(self) -> Any:
         return self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S).config

@@ -65,6 +65,11 @@ def parse_stage_times(statistics: Any, stages: list[str]) -> dict[str, StageTime
     return times
 
 
+def is_settled(times: Mapping[str, StageTime]) -> bool:
+    """Every stage has counted as many requests. Triton counts one shortly after it was answered."""
+    return len({time.requests for time in times.values()}) <= 1
+
+
 def times_since(now: Mapping[str, StageTime], before: Mapping[str, StageTime]) -> dict[str, StageTime]:
     """What happened between two snapshots."""
     return {

@@ -40,7 +40,7 @@ def find_server(private: Path) -> Server:
         raise LaunchError(
             "no tritonserver: there is none on PATH, and the one from PyPI is not installed in this Python "
             f"({sys.executable}). `pip install nvidia-pytriton==0.7.0` (Linux, x86-64, Python < 3.13), "
-            "or run inside nvcr.io/nvidia/tritonserver:<yy.mm>-py3"
+            "or run inside NVIDIA's Triton container (tritonserver:<yy.mm>-py3)"
         )
     check_path(private, "set TMPDIR to another folder")
     home = Path(wheel.origin).parent / "tritonserver"

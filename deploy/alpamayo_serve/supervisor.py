@@ -38,8 +38,8 @@ def run_server(
 ) -> int:
     """Runs `command` until it exits; returns its exit code, 128 + n if signal n killed it. Needs block_signals().
 
-    The first stop signal asks the server to finish the requests in flight and exit, the next one kills it, and so does
-    launcher if it outlives the `exit_timeout_s` that it was given. Whatever it leaves behind, processes or shared
+    The first stop signal asks the server to finish the requests in flight and exit; the next one kills it. It is also
+    killed if it outlives the `exit_timeout_s` that `command` gives it. Whatever it leaves behind, processes or shared
     memory, is removed.
     """
     launcher = os.getpid()

@@ -1,0 +1,180 @@
+"""What happens on a real socket: nobody there, nobody answering, errors, readiness."""
+
+import asyncio
+import contextlib
+import socket
+
+import grpc
+import numpy as np
+import pytest
+from alpamayo_client import (
+    AlpamayoClient,
+    AsyncAlpamayoClient,
+    InvalidRequestError,
+    ServerError,
+    StageTime,
+    TimedOutError,
+    UnavailableError,
+)
+from little_triton import STAGES, answer
+
+
+@pytest.fixture
+def closed_url():
+    """A port that is ours, and on which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_url():
+    """A server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+class Blocking:
+    """The asynchronous client, called like the other one."""
+
+    def __init__(self, url):
+        self._url = url
+
+    def __getattr__(self, name):
+        async def call(*args, **kwargs):
+            async with AsyncAlpamayoClient(self._url) as client:
+                return await getattr(client, name)(*args, **kwargs)
+
+        return lambda *args, **kwargs: asyncio.run(call(*args, **kwargs))
+
+
+@pytest.fixture(params=[AlpamayoClient, AsyncAlpamayoClient])
+def connect(request):
+    """A client of an url, either kind."""
+    with contextlib.ExitStack() as stack:
+
+        def connected(url):
+            return stack.enter_context(AlpamayoClient(url)) if request.param is AlpamayoClient else Blocking(url)
+
+        yield connected
+
+
+def test_an_answer_comes_back(connect, triton, frames, history):
+    triton.outputs = answer(sets=2, samples=3, seed=11)
+    prediction = connect(triton.url).predict(
+        frames, *history, num_traj_samples=3, num_traj_sets=2, temperature=0.5, seed=11, timeout_s=30
+    )
+    assert prediction.pred_xyz.shape == (1, 2, 3, 64, 3)
+    assert prediction.seed == 11
+    (request,) = triton.requests
+    assert request.model_name == "alpamayo"
+    sent = {name: value for name, value in request.parameters.items()}
+    assert {name: value.WhichOneof("parameter_choice") for name, value in sent.items()} == {
+        "num_traj_samples": "int64_param",
+        "num_traj_sets": "int64_param",
+        "temperature": "double_param",
+        "seed": "int64_param",
+        "deadline_ms": "int64_param",
+    }
+    assert (sent["temperature"].double_param, sent["deadline_ms"].int64_param) == (0.5, 30_000)
+    assert dict(zip([i.name for i in request.inputs], request.raw_input_contents, strict=True))["image_frames"] == (
+        frames.tobytes()
+    )
+
+
+def test_nothing_is_sent_that_is_wrong(connect, triton, frames, history):
+    with pytest.raises(InvalidRequestError):
+        connect(triton.url).predict(frames[0], *history)
+    assert triton.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "timeout_s", "error"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, None, InvalidRequestError),
+        (grpc.StatusCode.UNAVAILABLE, None, UnavailableError),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 30, TimedOutError),
+        (grpc.StatusCode.CANCELLED, 30, TimedOutError),
+        (grpc.StatusCode.CANCELLED, None, ServerError),
+        (grpc.StatusCode.INTERNAL, 30, ServerError),
+        (grpc.StatusCode.NOT_FOUND, None, ServerError),
+    ],
+)
+def test_errors_carry_the_servers_words(connect, triton, frames, history, status, timeout_s, error):
+    triton.fails_with = status, "top_p: got 7, wanted 0 .. 1"
+    with pytest.raises(error, match=r"top_p: got 7, wanted 0 \.\. 1"):
+        connect(triton.url).predict(frames, *history, timeout_s=timeout_s)
+
+
+def test_nobody_listens(connect, closed_url, frames, history):
+    client = connect(closed_url)
+    with pytest.raises(UnavailableError, match=closed_url):
+        client.predict(frames, *history)
+    with pytest.raises(UnavailableError, match=closed_url):
+        client.metadata()
+    with pytest.raises(UnavailableError, match=rf"{closed_url} is not ready after 0\.5 s: .*refused"):
+        client.wait_until_ready(timeout_s=0.5)
+
+
+def test_nobody_answers(connect, silent_url, frames, history):
+    with pytest.raises(TimedOutError, match=rf"{silent_url} gave no answer within 0\.3 s"):
+        connect(silent_url).predict(frames, *history, timeout_s=0.3)
+
+
+def test_ready_means_every_model(connect, triton):
+    client = connect(triton.url)
+    client.wait_until_ready(timeout_s=30)
+    triton.ready -= {"alpamayo_denoiser", "alpamayo_unicycle"}
+    with pytest.raises(UnavailableError, match="models not ready: alpamayo_denoiser, alpamayo_unicycle"):
+        client.wait_until_ready(timeout_s=0)
+    triton.ready.clear()
+    with pytest.raises(UnavailableError, match="unknown model: 'alpamayo'"):
+        client.wait_until_ready(timeout_s=0)
+
+
+def test_metadata_is_the_servers_and_exports(connect, triton):
+    client = connect(triton.url)
+    assert client.metadata() == {"server": {"name": "triton", "version": "2.51.0"}, "checkpoint": "tiny"}
+    triton.metadata_json = None
+    assert list(client.metadata()) == ["server"]
+    for broken in ["{", "[1]"]:
+        triton.metadata_json = broken
+        with pytest.raises(ServerError, match="parameter alpamayo of model alpamayo is not a JSON object"):
+            client.metadata()
+
+
+def test_stage_times_of_one_request(connect, triton, frames, history):
+    client = connect(triton.url)
+    client.predict(frames, *history)
+    before = client.stage_times()
+    assert list(before) == STAGES
+    client.predict(frames, *history)
+    client.predict(frames, *history)
+    took = client.stage_times(since=before)
+    assert took["alpamayo_denoiser"] == StageTime(2, pytest.approx(0.002), pytest.approx(2 * 3 * 2.0))
+    assert took["alpamayo_denoiser"].mean_compute_s == pytest.approx(3 * 2.0)
+    assert StageTime(0, 0.0, 0.0).mean_compute_s == 0.0
+
+
+def test_stage_times_wait_for_the_last_stage_to_count(connect, triton, frames, history):
+    client = connect(triton.url)
+    before = client.stage_times()
+    client.predict(frames, *history)
+    triton.uncounted = 2
+    assert {time.requests for time in client.stage_times(since=before).values()} == {1}
+
+
+def test_many_requests_at_once(triton, frames, history):
+    triton.outputs = answer(samples=2)
+
+    async def ask():
+        async with AsyncAlpamayoClient(triton.url) as client:
+            return await asyncio.gather(*[client.predict(frames, *history) for _ in range(4)])
+
+    for prediction in asyncio.run(ask()):
+        np.testing.assert_array_equal(prediction.pred_xyz, triton.outputs["pred_xyz"])
+
+
+def test_a_web_address_is_not_a_grpc_endpoint():
+    with pytest.raises(InvalidRequestError, match=r"url: got 'http://robot:8000', wanted host:port"):
+        AlpamayoClient("http://robot:8000")

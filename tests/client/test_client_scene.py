@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from alpamayo_client import InvalidRequestError, Scene
+
+
+def test_raw_frames_round_trip(tmp_path, frames, history):
+    Scene(frames, *history).save(tmp_path / "scene")
+    loaded = Scene.load(tmp_path / "scene")  # the name is the caller's
+    np.testing.assert_array_equal(loaded.image_frames, frames)
+    np.testing.assert_allclose(loaded.ego_history_xyz, history[0], rtol=1e-6)
+    np.testing.assert_array_equal(loaded.ego_history_rot, history[1])
+    assert loaded.ego_future_xyz is None
+
+
+def test_encoded_frames_and_future_round_trip(tmp_path, scene, future):
+    path = tmp_path / "scene.npz"
+    scene.save(path)
+    loaded = Scene.load(path)
+    assert loaded.image_frames == scene.image_frames
+    assert len({len(file) for camera in loaded.image_frames for file in camera}) > 1  # of different lengths
+    np.testing.assert_allclose(loaded.ego_future_xyz, future, rtol=1e-6)
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["encoded_frames"].dtype == np.uint8
+        assert archive["encoded_lengths"].tolist() == [[len(file) for file in camera] for camera in scene.image_frames]
+
+
+def test_a_scene_is_checked(frames, history):
+    with pytest.raises(InvalidRequestError, match="ego_history_xyz: the last position"):
+        Scene(frames, history[0] + 1, history[1])
+    with pytest.raises(InvalidRequestError, match=r"ego_future_xyz: got float64 of shape \(10, 3\), wanted"):
+        Scene(frames, *history, np.zeros((10, 3)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ego_history_rot": None}, r"has \['ego_history_xyz', 'image_frames'\] but not 'ego_history_rot'"),
+        ({"image_frames": None}, "but not 'encoded_frames'; a scene has .* image_frames"),
+        ({"image_frames": np.zeros((2, 2), np.uint8)}, r"image_frames: got uint8 of shape \(2, 2\)"),
+        ({"image_frames": np.array([[b"a", b"b"]], dtype=np.object_)}, "not a scene of plain arrays"),
+        (
+            {"image_frames": None, "encoded_frames": np.zeros(9, np.uint8), "encoded_lengths": np.array([[4, 4]])},
+            r"encoded_lengths: got \[\[4, 4\]\], wanted lengths that add up to the 9 bytes",
+        ),
+        (
+            {"image_frames": None, "encoded_frames": np.zeros(9), "encoded_lengths": np.array([[4, 5]])},
+            r"encoded_frames, encoded_lengths: got float64 \(9,\) and int64 \(1, 2\), wanted uint8",
+        ),
+    ],
+)
+def test_files_that_are_no_scene(tmp_path, frames, history, changes, message):
+    arrays = {"image_frames": frames, "ego_history_xyz": history[0], "ego_history_rot": history[1], **changes}
+    path = tmp_path / "scene.npz"
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(InvalidRequestError, match=message) as caught:
+        Scene.load(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_files_that_are_no_npz(tmp_path, scene):
+    path = tmp_path / "scene.npz"
+    for content in [b"", b"not a zip"]:
+        path.write_bytes(content)
+        with pytest.raises(InvalidRequestError, match=r"wanted a scene written by numpy\.savez"):
+            Scene.load(path)
+    with pytest.raises(FileNotFoundError):
+        Scene.load(tmp_path / "nowhere.npz")
+
+
+def test_a_damaged_file(tmp_path, scene):
+    path = tmp_path / "scene.npz"
+    scene.save(path)
+    content = bytearray(path.read_bytes())
+    content[200] ^= 0xFF  # inside the first array
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequestError, match="not a scene of plain arrays"):
+        Scene.load(path)

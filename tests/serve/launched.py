@@ -1,0 +1,127 @@
+"""Throwaway model repositories, and `alpamayo-serve` around them as users run it: the console script as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("alpamayo-serve")
+ANY_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+DEADLINE_S = 60
+
+CONFIG = """
+name: "echo"
+backend: "python"
+max_batch_size: 0
+input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ]
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+
+# What a test adds goes in front of these two.
+MODEL = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        initialize()
+
+    def execute(self, requests):
+        return [execute(request) for request in requests]
+
+
+def initialize():
+    print("initialized")
+
+
+def execute(request):
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
+"""
+
+
+def write_repository(folder: Path, *, model: str = "", flags: str = "") -> Path:
+    """One model, `echo`; `model` redefines its initialize() and execute(request)."""
+    (folder / "echo" / "1").mkdir(parents=True)
+    (folder / "echo" / "config.pbtxt").write_text(CONFIG)
+    (folder / "echo" / "1" / "model.py").write_text(MODEL + model)
+    (folder / "alpamayo.json").write_text("{}")
+    (folder / "tritonserver_flags").write_text(flags)
+    return folder
+
+
+def until(condition, what: str):
+    """The first true value of `condition()`; fails after a deadline that no machine should need."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {DEADLINE_S} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Launched:
+    """A running `alpamayo-serve`; stdout and stderr are files, and everything it writes to is under `folder`."""
+
+    process: subprocess.Popen
+    folder: Path
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def ports(self) -> dict[str, int]:
+        """Waits for the ready line."""
+        until(lambda: "\n" in self.stdout or self.process.poll() is not None, "the ready line")
+        ready = re.fullmatch(
+            r"alpamayo-serve: ready, gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), "
+            r"metrics http://127\.0\.0\.1:(\d+)/metrics\n",
+            self.stdout,
+        )
+        assert ready, (self.stdout, self.log)
+        return dict(zip(("grpc", "http", "metrics"), map(int, ready.groups()), strict=True))
+
+    def logged(self, words: str) -> None:
+        until(lambda: words in self.log or self.process.poll() is not None, repr(words))
+        assert words in self.log, self.log
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(signal_number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=DEADLINE_S)
+
+    def processes(self) -> dict[int, str]:
+        """The server and its stubs, by their command lines: process id to program."""
+        found = {}
+        for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = command_line.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            pid = int(command_line.parent.name)
+            if pid != self.process.pid and str(self.folder).encode() in b" ".join(words):
+                found[pid] = Path(os.fsdecode(words[0])).name
+        return found
+
+    def process_id(self, program: str) -> int:
+        return next(pid for pid, name in self.processes().items() if name == program)
+
+    def shared_memory(self) -> list[str]:
+        return [name for name in os.listdir("/dev/shm") if name.startswith(f"alpamayo_serve_{self.process.pid}_")]
+
+    def left_behind(self) -> tuple:
+        return self.processes(), self.shared_memory(), os.listdir(self.folder / "tmp")
+
+
+NOTHING = ({}, [], [])

@@ -1,0 +1,162 @@
+"""What is refused before any server runs, and which server runs."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import alpamayo_serve
+import pytest
+from launched import ANY_PORTS, SCRIPT, write_repository
+
+
+@pytest.fixture
+def toy_repository(tmp_path):
+    return write_repository(tmp_path / "repository", flags="--cuda-memory-pool-byte-size=0:1234\n")
+
+
+def run(*arguments, command=(SCRIPT,), **env: str) -> subprocess.CompletedProcess:
+    """Runs a launcher that is expected to end by itself."""
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=60, env=os.environ | env, check=False
+    )
+
+
+def refusal(*arguments, **options) -> str:
+    result = run(*arguments, **options)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr  # no server's log, no traceback
+    return result.stderr
+
+
+@pytest.fixture
+def path_with_tritonserver(tmp_path):
+    """A PATH on which a tritonserver lies that says how it was called, and exits with 7."""
+    server = tmp_path / "bin" / "tritonserver"
+    server.parent.mkdir()
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" PYTHONPATH="$PYTHONPATH" PATH="$PATH"\nexit 7\n')
+    server.chmod(0o755)
+    return f"{server.parent}:{os.environ['PATH']}"
+
+
+def test_tritonserver_on_path_is_preferred(toy_repository, path_with_tritonserver):
+    result = run(toy_repository, *ANY_PORTS, "--", "--log-verbose=1", PATH=path_with_tritonserver, PYTHONPATH="mine")
+    words = result.stderr.splitlines()
+    assert result.returncode == 7
+    assert result.stdout == ""
+    assert {
+        f"--model-repository={toy_repository}",
+        "--grpc-address=127.0.0.1",
+        "--http-address=127.0.0.1",
+        "--metrics-address=127.0.0.1",
+        "--disable-auto-complete-config",
+        "--exit-on-error=true",
+        "--exit-timeout-secs=20",
+        "--strict-readiness=true",
+        "--model-control-mode=none",
+        "--cuda-memory-pool-byte-size=0:1234",
+        "--log-verbose=1",
+        "PYTHONPATH=mine",
+        f"PATH={path_with_tritonserver}",
+        "alpamayo-serve: tritonserver exited with code 7",
+    } <= set(words)
+    assert not [word for word in words if word.startswith("--backend-directory")]
+    ports = {word for word in words if "-port=" in word}
+    assert len(ports) == 3
+    assert not [port for port in ports if port.endswith("=0")]
+
+
+def test_default_ports():
+    """As help tells them: another server may have them while the tests run."""
+    usage = run("--help").stdout
+    for service, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        assert re.search(rf"--{service}-port PORT\s+default {port};", usage)
+
+
+def test_host_is_where_all_three_listen(toy_repository, path_with_tritonserver):
+    result = run(toy_repository, *ANY_PORTS, "--host=0.0.0.0", PATH=path_with_tritonserver)
+    addresses = [word for word in result.stderr.splitlines() if "-address=" in word]
+    assert sorted(addresses) == ["--grpc-address=0.0.0.0", "--http-address=0.0.0.0", "--metrics-address=0.0.0.0"]
+
+
+@pytest.mark.parametrize("service", ["grpc", "http", "metrics"])
+def test_port_in_use(toy_repository, path_with_tritonserver, service):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        message = refusal(toy_repository, *ANY_PORTS, f"--{service}-port={port}", PATH=path_with_tritonserver)
+    assert f"127.0.0.1:{port}: Address already in use" in message
+    assert f"--{service}-port" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--http-port=9000", "--metrics-port=9000"), "--metrics-port 9000: the three ports must differ"),
+        (("--http-port=99999",), "127.0.0.1:99999"),
+        (("--host=192.0.2.1", "--grpc-port=9000"), "cannot listen on 192.0.2.1:9000: Cannot assign requested address"),
+        (("--host=no.such.host.invalid",), "--host no.such.host.invalid"),
+        (("--host=",), "--host"),
+        (("--", "--http-port=1"), "--http-port=1 after --: alpamayo-serve sets --http-port itself"),
+        (("--", "--exit-timeout-secs=1"), "--exit-timeout-secs=1 after --"),
+        (("--", "--allow-http=false"), "--allow-http=false after --"),
+    ],
+)
+def test_arguments_that_cannot_work(toy_repository, path_with_tritonserver, arguments, words):
+    assert words in refusal(toy_repository, *ANY_PORTS, *arguments, PATH=path_with_tritonserver)
+
+
+@pytest.mark.parametrize("missing", ["alpamayo.json", "tritonserver_flags", "echo/config.pbtxt"])
+def test_incomplete_repository(toy_repository, path_with_tritonserver, missing):
+    (toy_repository / missing).unlink()
+    message = refusal(toy_repository, PATH=path_with_tritonserver)
+    assert f"{toy_repository} is not a complete model repository" in message
+    assert ("config.pbtxt" if "config" in missing else missing) in message
+    assert "alpamayo-export" in message
+
+
+def test_no_repository(tmp_path, path_with_tritonserver):
+    message = refusal(tmp_path / "nowhere", PATH=path_with_tritonserver)
+    assert f"no model repository at {tmp_path / 'nowhere'}" in message
+    assert "alpamayo-export" in message
+
+
+@pytest.mark.parametrize("line", ["stub-timeout-seconds=900", "--grpc-port=1"])
+def test_flags_file_that_cannot_be_applied(toy_repository, path_with_tritonserver, line):
+    (toy_repository / "tritonserver_flags").write_text(f"--log-info=true\n{line}\n")
+    message = refusal(toy_repository, PATH=path_with_tritonserver)
+    assert line in message
+    assert str(toy_repository / "tritonserver_flags") in message
+
+
+def test_path_that_triton_cannot_take_and_the_way_out(tmp_path, path_with_tritonserver):
+    repository = write_repository(tmp_path / "my models")
+    message = refusal(repository, PATH=path_with_tritonserver)
+    assert f"'{repository}' because of ' '" in message
+    assert "symbolic link" in message
+    (tmp_path / "link").symlink_to(repository)
+    assert run(tmp_path / "link", *ANY_PORTS, PATH=path_with_tritonserver).returncode == 7
+
+
+# Without site-packages, and so without the wheel.
+BARE = (sys.executable, "-S", "-c", "import sys; from alpamayo_serve.cli import main; sys.exit(main())")
+PACKAGE = str(Path(alpamayo_serve.__file__).parents[1])
+
+
+def test_no_tritonserver_at_all(toy_repository, tmp_path):
+    message = refusal(toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=PACKAGE, PATH=str(tmp_path))
+    assert "no tritonserver" in message
+    assert "pip install nvidia-pytriton" in message
+
+
+def test_wheel_without_this_python(toy_repository, tmp_path):
+    wheel = tmp_path / "wheel" / "pytriton"
+    (wheel / "tritonserver" / "python_backend_stubs" / "3.8").mkdir(parents=True)
+    (wheel / "__init__.py").write_text("raise ImportError('is found, not imported')")
+    message = refusal(
+        toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=f"{PACKAGE}:{wheel.parent}", PATH=str(tmp_path)
+    )
+    assert "Python 3.8;" in message
+    assert f"this is {sys.version_info.major}.{sys.version_info.minor}" in message

@@ -1,0 +1,165 @@
+"""However the server ends, the exit code tells, and nothing of it is left."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from launched import NOTHING, until
+
+BLOCKS_LOADING = """
+import subprocess, time
+
+def initialize():
+    subprocess.Popen(["tail", "-f", __file__], start_new_session=True)  # not in the server's process group
+    print("initialize() began", flush=True)
+    time.sleep(1e6)
+"""
+
+# Answers once a file called `release` lies beside it.
+BLOCKS_REQUESTS = """
+import pathlib, time
+
+def execute(request):
+    print("executing", flush=True)
+    while not pathlib.Path(__file__).with_name("release").exists():
+        time.sleep(0.02)
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
+"""
+
+
+# Python runs it when it starts; the launcher's own is in another folder.
+DIES_AS_A_STUB = """
+import os, sys
+
+if "alpamayo-serve-" in sys.prefix:
+    os._exit(1)
+"""
+
+
+def infer(launched, answers: list) -> threading.Thread:
+    """Sends a request from a thread of its own; the answer, or the error, is appended to `answers`."""
+    url = f"127.0.0.1:{launched.ports()['grpc']}"
+
+    def run():
+        x = grpcclient.InferInput("x", [1], "FP32").set_data_from_numpy(np.float32([7]))
+        try:
+            with grpcclient.InferenceServerClient(url) as client:
+                answers.append(client.infer("echo", [x]).as_numpy("y").tolist())
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_stop_signal(launch, stop_signal):
+    launched = launch()
+    launched.ports()
+    assert set(launched.processes().values()) == {"tritonserver", "triton_python_backend_stub"}
+    assert launched.shared_memory()
+    assert os.listdir(launched.folder / "tmp")
+    assert launched.stop(stop_signal) == 0, launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_requests_in_flight_are_answered(launch):
+    launched = launch(model=BLOCKS_REQUESTS)
+    answers = []
+    thread = infer(launched, answers)
+    launched.logged("executing")
+    launched.process.send_signal(signal.SIGTERM)
+    launched.logged("Waiting for in-flight requests to complete")
+    assert not answers
+    (launched.folder / "repository/echo/1/release").touch()
+    thread.join()
+    assert answers == [[7.0]]
+    assert launched.wait() == 0, launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_second_signal_kills(launch):
+    launched = launch(model=BLOCKS_REQUESTS)
+    thread = infer(launched, [])
+    launched.logged("executing")
+    launched.process.send_signal(signal.SIGTERM)
+    launched.logged("Waiting for in-flight requests to complete")
+    assert launched.stop() == 128 + signal.SIGKILL
+    assert launched.left_behind() == NOTHING
+    thread.join()
+
+
+def test_stub_that_hangs(launch):
+    launched = launch("--exit-timeout-s=1", model=BLOCKS_REQUESTS)
+    thread = infer(launched, [])
+    launched.logged("executing")
+    assert launched.stop() == 128 + signal.SIGKILL
+    assert "tritonserver did not exit within 6 s, killing it" in launched.log
+    assert launched.left_behind() == NOTHING
+    thread.join()
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_stop_while_loading(launch, stop_signal):
+    launched = launch(model=BLOCKS_LOADING)
+    launched.logged("initialize() began")
+    assert launched.stop(stop_signal) == 128 + signal.SIGTERM
+    assert launched.stdout == ""
+    assert launched.left_behind() == NOTHING
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_server_is_killed(launch, ready):
+    launched = launch(model="" if ready else BLOCKS_LOADING)
+    launched.logged("initialized") if ready else launched.logged("initialize() began")
+    os.kill(launched.process_id("tritonserver"), signal.SIGKILL)
+    assert launched.wait() == 128 + signal.SIGKILL
+    assert "tritonserver was killed by signal 9" in launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_stub_is_killed_then_stop(launch):
+    launched = launch()
+    launched.ports()
+    os.kill(launched.process_id("triton_python_backend_stub"), signal.SIGKILL)
+    launched.stop()
+    assert launched.left_behind() == NOTHING
+
+
+def test_stub_is_killed_while_loading(launch):
+    launched = launch(model=BLOCKS_LOADING)
+    launched.logged("initialize() began")
+    os.kill(launched.process_id("triton_python_backend_stub"), signal.SIGKILL)
+    assert launched.wait() == 1
+    assert launched.stdout == ""
+    assert launched.left_behind() == NOTHING
+
+
+def test_stub_that_dies_before_its_model(launch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(DIES_AS_A_STUB)
+    launched = launch(env={"PYTHONPATH": str(tmp_path)})
+    assert launched.wait() == 128 + signal.SIGKILL
+    assert "a model's process died before it could say why" in launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_model_that_does_not_load(launch):
+    launched = launch(model="\ndef initialize():\n    raise ValueError('weights are missing')\n")
+    assert launched.wait() == 1
+    assert launched.stdout == ""
+    assert "ValueError: weights are missing" in launched.log
+    assert "alpamayo-serve: tritonserver exited with code 1" in launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_launcher_is_killed(launch):
+    launched = launch()
+    launched.ports()
+    launched.process.kill()
+    launched.wait()
+    until(lambda: launched.left_behind()[:2] == NOTHING[:2], "the server to exit and clean up")
