@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 WAYPOINTS = 64
 HISTORY_POSES = 16
+MIN_IMAGE_SIDE, MAX_IMAGE_SIDE, MAX_IMAGE_ASPECT = 32, 8192, 200  # pixels, pixels, long side : short side
 MAX_INFERENCE_STEPS = 100
 MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
 NO_DEADLINE = int(np.iinfo(np.int64).max)
@@ -81,7 +83,7 @@ def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
         raise InvalidRequest(f"request parameter {name} must be {wanted}, got {value!r} ({type(value).__name__})")
     low, high = _LOWEST[name], _HIGHEST.get(name)
-    if not low <= value <= (float("inf") if high is None else high) or not np.isfinite(value):
+    if not low <= value <= (math.inf if high is None else high) or value == math.inf:
         allowed = f"{low} .. {high}" if high is not None else f"at least {low}"
         raise InvalidRequest(f"request parameter {name} must be {wanted}, {allowed}; got {value!r}")
 

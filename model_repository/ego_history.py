@@ -103,7 +103,8 @@ def estimate_speeds(xyz: Array, rot: Array, *, dt: float = 0.1, v_lambda: float 
 def _speed_equations(xyz: Array, rot: Array, dt: float) -> tuple[Array, Array]:
     """The (2 (T - 1), T) design matrix and the (2 (T - 1),) right-hand side, rows alternating between x and y."""
     poses = len(xyz)
-    heading = rot[:, :2, 0] / np.linalg.norm(rot[:, :2, 0], axis=1, keepdims=True)
+    yaw = np.arctan2(rot[:, 1, 0], rot[:, 0, 0])  # defined for every rotation, also straight up
+    heading = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
     design = np.zeros((poses - 1, 2, poses))
     step = np.arange(poses - 1)
     design[step, :, step] = heading[:-1]

@@ -44,10 +44,7 @@ class Weights:
     def find(cls, folder: Path) -> "Weights":
         """Reads `model.safetensors.index.json`, or takes every `*.safetensors` of the folder."""
         index = folder / "model.safetensors.index.json"
-        if index.exists():
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        else:
-            shards = sorted(path.name for path in folder.glob("*.safetensors"))
+        shards = _shards(index) if index.exists() else sorted(path.name for path in folder.glob("*.safetensors"))
         if not shards:
             raise ExportError(f"{folder} holds no *.safetensors")
         shard_of: dict[str, str] = {}
@@ -77,6 +74,13 @@ class Weights:
             with _open(self.folder / shard) as file:
                 shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return shapes
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ExportError(f"{index} must be JSON with a weight_map: {type(error).__name__}: {error}") from None
 
 
 def _open(path: Path) -> safe_open:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alpamayo_model_repository.contract import HISTORY_POSES, WAYPOINTS
+
 from alpamayo_export.errors import ExportError
 
 Json = dict[str, Any]
-
-WAYPOINTS = 64  # the wire contract's
-HISTORY_POSES = 16
 
 # config key -> the parts this project implements
 _KNOWN_TARGETS = {

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from alpamayo_model_repository.contract import PROMPT_OWNER, WAYPOINTS
 from torch import Tensor, nn
 
-from alpamayo_export.config import WAYPOINTS, ActionInProjConfig
-
-PROMPT_OWNER = -1
+from alpamayo_export.config import ActionInProjConfig
 
 
 class FourierFeatures(nn.Module):

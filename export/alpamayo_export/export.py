@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alpamayo_export import limits as sizes
 from alpamayo_export import repository as repo
 from alpamayo_export.checkpoint import Weights, check_shapes, checkpoint_sha256, local_folder
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.errors import ExportError
-from alpamayo_export.limits import Limits
+from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
 from alpamayo_export.onnx_denoiser import export_step, load_step
 from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
@@ -79,33 +78,26 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         precision = "bf16" if torch.cuda.is_available() else "fp32"
     if options.denoiser not in ("auto", *DENOISERS):
         raise ExportError(f"--denoiser {options.denoiser}: this version can serve {' or '.join(DENOISERS)}")
+    gpu = torch.cuda.is_available() or precision == "bf16"  # which the denoiser computes on GPUs only
     with repo.replacing(output) as repository:
         repo.copy_tree(repository)
-        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", precision)
-        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
         text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options.limits)
-
-        text = checkpoint.vlm.text_config
-        shape = (text.num_hidden_layers, text.num_key_value_heads, text.head_dim)
-        tokens = sizes.max_kv_tokens(options.limits, text_tokens, checkpoint.config.max_pixels)
-        repo.set_kv_cache(repository, *shape, precision)
-        repo.write_json(
-            repository / repo.DENOISER / "1" / "denoiser.json",
-            {
-                "precision": precision,
-                "layers": shape[0],
-                "kv_heads": shape[1],
-                "head_dim": shape[2],
-                "max_kv_tokens": tokens,
-                "max_trajectories": options.limits.max_trajectories,
-            },
-        )
+        kv = _kv_cache(checkpoint, precision, options.limits, text_tokens)
+        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", kv, options.limits)
+        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
+        repo.set_kv_cache(repository, kv)
+        if gpu:
+            repo.put_on_gpu(repository)
         weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
-        flags = sizes.tritonserver_flags(
-            weight_bytes, sizes.kv_bytes(tokens, *shape, precision), gpu=torch.cuda.is_available()
-        )
+        flags = tritonserver_flags(weight_bytes, kv.max_bytes, gpu)
         (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
         repo.write_manifest(repository, _manifest(checkpoint, precision, options.limits))
+
+
+def _kv_cache(checkpoint: Checkpoint, precision: str, limits: Limits, text_tokens: int) -> KvCache:
+    text = checkpoint.vlm.text_config
+    tokens = max_kv_tokens(limits, text_tokens, checkpoint.config.min_pixels, checkpoint.config.max_pixels)
+    return KvCache(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, tokens, precision)
 
 
 def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[str, Any]:
@@ -122,20 +114,36 @@ def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[st
     }
 
 
-def _write_denoiser(checkpoint: Checkpoint, folder: Path, precision: str) -> None:
+def _write_denoiser(checkpoint: Checkpoint, folder: Path, kv: KvCache, limits: Limits) -> None:
     config, expert = checkpoint.config, checkpoint.expert
-    model_dtype = getattr(torch, config.model_dtype, None)
-    if not isinstance(model_dtype, torch.dtype):
+    dtype = PRECISIONS[kv.precision]
+    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, _model_dtype(config))
+    export_step(step, kv.layers, kv.kv_heads, folder / "denoiser.onnx")
+    repo.write_json(
+        folder / "denoiser.json",
+        {
+            "precision": kv.precision,
+            "layers": kv.layers,
+            "kv_heads": kv.kv_heads,
+            "head_dim": kv.head_dim,
+            "max_kv_tokens": kv.max_tokens,
+            "max_trajectories": limits.max_trajectories,
+        },
+    )
+
+
+def _model_dtype(config: AlpamayoConfig) -> torch.dtype:
+    dtype = getattr(torch, config.model_dtype, None)
+    if not isinstance(dtype, torch.dtype):
         raise ExportError(f"config.json: model_dtype {config.model_dtype!r} is no torch type")
-    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), PRECISIONS[precision], model_dtype)
-    export_step(step, expert.num_hidden_layers, expert.num_key_value_heads, folder / "denoiser.onnx")
+    return dtype
 
 
 def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
     """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them."""
     space = dataclasses.asdict(checkpoint.config.action_space)
     del space["n_waypoints"]
-    model_dtype = getattr(torch, checkpoint.config.model_dtype)
+    model_dtype = _model_dtype(checkpoint.config)
     for name in _ACTION_STATS:
         space[name] = torch.tensor(space[name], dtype=model_dtype).float().item()
     stored = checkpoint.weights.read(n for n in checkpoint.weights.shard_of if n.startswith("action_space."))

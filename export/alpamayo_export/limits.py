@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 
+from alpamayo_model_repository.contract import MAX_IMAGE_ASPECT
+
 from alpamayo_export.errors import ExportError
 
-MAX_ASPECT = 200
 _MERGED_PATCH = 32  # pixels: a patch of 16, merged 2 x 2
 _BYTES = {"fp32": 4, "bf16": 2}
 
@@ -24,25 +25,45 @@ class Limits:
                 raise ExportError(f"{name} must be at least 1, got {value}")
 
 
-def max_image_tokens(max_pixels: int) -> int:
-    """The most tokens an image can have: `max_pixels`, or a sliver whose short side is held up at 32 pixels."""
-    return math.ceil(max(max_pixels, _MERGED_PATCH * math.sqrt(max_pixels * MAX_ASPECT)) / _MERGED_PATCH**2)
+def max_image_tokens(min_pixels: int, max_pixels: int) -> int:
+    """The most tokens an image can have.
+
+    `max_pixels`, but for slivers: one that is shrunk keeps a short side of 32 pixels, and one that is grown to
+    `min_pixels` has both sides rounded up.
+    """
+    stretch = math.sqrt(MAX_IMAGE_ASPECT)
+    shrunk = _MERGED_PATCH * math.sqrt(max_pixels) * stretch
+    side = math.sqrt(min_pixels)
+    grown = (side * stretch + _MERGED_PATCH) * (side / stretch + _MERGED_PATCH)
+    return math.ceil(max(max_pixels, shrunk, grown) / _MERGED_PATCH**2)
 
 
-def max_kv_tokens(limits: Limits, text_tokens: int, max_pixels: int) -> int:
+def max_kv_tokens(limits: Limits, text_tokens: int, min_pixels: int, max_pixels: int) -> int:
     """The longest packed sequence: the prompt, and every thought at its longest.
 
     Args:
         limits: the repository's.
         text_tokens: the prompt's tokens that belong to no image; an image brings two more than its own.
-        max_pixels: of an image after resizing.
+        min_pixels: of an image after resizing.
+        max_pixels: likewise.
     """
-    prompt = text_tokens + limits.max_images * (max_image_tokens(max_pixels) + 2)
+    prompt = text_tokens + limits.max_images * (max_image_tokens(min_pixels, max_pixels) + 2)
     return prompt + limits.max_trajectories * limits.max_generation_length
 
 
-def kv_bytes(tokens: int, layers: int, kv_heads: int, head_dim: int, precision: str) -> int:
-    return layers * 2 * kv_heads * tokens * head_dim * _BYTES[precision]
+@dataclass(frozen=True)
+class KvCache:
+    """What passes from the reasoner to the denoiser: (layers, 2, kv_heads, up to max_tokens, head_dim)."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    max_tokens: int
+    precision: str
+
+    @property
+    def max_bytes(self) -> int:
+        return self.layers * 2 * self.kv_heads * self.max_tokens * self.head_dim * _BYTES[self.precision]
 
 
 def tritonserver_flags(weight_bytes: int, kv_cache_bytes: int, gpu: bool) -> list[str]:

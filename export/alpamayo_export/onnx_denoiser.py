@@ -5,9 +5,10 @@ import warnings
 from pathlib import Path
 
 import torch
+from alpamayo_model_repository.contract import WAYPOINTS
 from torch import Tensor
 
-from alpamayo_export.config import WAYPOINTS, ActionInProjConfig
+from alpamayo_export.config import ActionInProjConfig
 from alpamayo_export.denoiser import DenoisingStep
 
 INPUTS = ("x", "t", "kv_cache", "kv_owner", "action_owner", "action_position")

@@ -20,6 +20,7 @@ from tritonclient.grpc import model_config_pb2
 
 from alpamayo_export.checkpoint import Weights
 from alpamayo_export.errors import ExportError
+from alpamayo_export.limits import KvCache
 
 ENSEMBLE = "alpamayo"
 REASONER, DENOISER, UNICYCLE = "alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle"
@@ -88,13 +89,21 @@ def write_reasoner_weights(weights: Weights, folder: Path) -> None:
         write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
 
 
-def set_kv_cache(repository: Path, layers: int, kv_heads: int, head_dim: int, precision: str) -> None:
+def set_kv_cache(repository: Path, kv: KvCache) -> None:
     """Writes the KV cache's type and shape into the two configurations that carry it."""
     for model, direction in ((REASONER, "output"), (DENOISER, "input")):
         with edited_config(repository, model) as config:
             tensor = next(t for t in getattr(config, direction) if t.name == "kv_cache")
-            tensor.data_type = {"fp32": model_config_pb2.TYPE_FP32, "bf16": model_config_pb2.TYPE_BF16}[precision]
-            tensor.dims[:] = [layers, 2, kv_heads, -1, head_dim]
+            tensor.data_type = {"fp32": model_config_pb2.TYPE_FP32, "bf16": model_config_pb2.TYPE_BF16}[kv.precision]
+            tensor.dims[:] = [kv.layers, 2, kv.kv_heads, -1, kv.head_dim]
+
+
+def put_on_gpu(repository: Path) -> None:
+    """The two networks on the first GPU, in one process each: the KV cache passes between them on the device."""
+    for model in (REASONER, DENOISER):
+        with edited_config(repository, model) as config:
+            config.instance_group[0].kind = model_config_pb2.ModelInstanceGroup.KIND_GPU
+            config.instance_group[0].gpus[:] = [0]
 
 
 def write_manifest(repository: Path, manifest: dict[str, Any]) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from alpamayo_model_repository.contract import HISTORY_POSES
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from alpamayo_export.config import HISTORY_POSES, AlpamayoConfig
+from alpamayo_export.config import AlpamayoConfig
 from alpamayo_export.errors import ExportError
 
 SYSTEM = "You are a driving assistant that generates safe and accurate actions."
@@ -39,7 +41,7 @@ class Prompt:
 def read_vlm_config(folder: Path, vocab_size: int) -> Qwen3VLConfig:
     try:
         config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ExportError(f"{folder} holds no config that transformers can read: {error}") from None
     if not isinstance(config, Qwen3VLConfig):
         raise ExportError(f"{folder} holds a {config.model_type} model; wanted qwen3_vl")
@@ -95,7 +97,10 @@ def build_tokenizer(folder: Path, config: AlpamayoConfig) -> Any:
 
 def render_prompt(tokenizer: Any) -> Prompt:
     """Applies the tokenizer's chat template, and cuts the text at the images."""
-    one, two = (_rendered(tokenizer, images) for images in (1, 2))
+    try:
+        one, two = (_rendered(tokenizer, images) for images in (1, 2))
+    except (ValueError, TemplateError) as error:
+        raise ExportError(f"the chat template cannot render the prompt: {error}") from None
     head, found, tail = one.partition(IMAGE)
     if not found or two != head + 2 * IMAGE + tail:
         raise ExportError(f"the chat template does not render an image as {IMAGE}: {one!r}")

@@ -32,7 +32,10 @@ class OnnxRunner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = ort.InferenceSession(model, options, providers=[provider])
         if self._session.get_providers()[0] != provider:  # an absent provider is replaced without an error
-            raise RuntimeError(f"ONNX Runtime has no {provider}; it offers {ort.get_available_providers()}")
+            raise RuntimeError(
+                f"ONNX Runtime has no {provider}, only {', '.join(ort.get_available_providers())}; "
+                "for a GPU, install onnxruntime-gpu in the place of onnxruntime"
+            )
         self._device = device
 
     def bind(self, request: DenoiserRequest) -> Velocity:
@@ -53,7 +56,10 @@ class OnnxRunner:
         def run(x: Tensor, t: float) -> Tensor:
             inputs["x"].copy_(x)  # the binding holds addresses only; this function keeps the tensors alive
             inputs["t"].fill_(t)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)  # ONNX Runtime works on a stream of its own
             self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
             return velocity
 
         return run

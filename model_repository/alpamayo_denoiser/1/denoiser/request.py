@@ -92,6 +92,10 @@ def _check_owners(kv_owner: Tensor, action_owner: Tensor) -> None:
         raise InvalidRequest(f"action_owner must be 0 or more, got {int(action_owner.min())}")
     if not bool((kv_owner == PROMPT_OWNER).any()):
         raise InvalidRequest(f"kv_owner must mark the prompt's tokens with {PROMPT_OWNER}; there is none")
-    lost = sorted(set(action_owner.tolist()) - set(kv_owner.tolist()))
-    if lost:
-        raise InvalidRequest(f"action_owner names thoughts {lost}, of which kv_owner has no token")
+    # A thought may have no token of its own: where the first one ended it. But not more thoughts than trajectories.
+    thoughts = max(len(action_owner), int(kv_owner.max()) + 1)
+    if int(action_owner.max()) >= thoughts:
+        raise InvalidRequest(
+            f"action_owner names thought {int(action_owner.max())}; kv_owner has tokens of thoughts up to "
+            f"{int(kv_owner.max())}, and there are {len(action_owner)} trajectories"
+        )

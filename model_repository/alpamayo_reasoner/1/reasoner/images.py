@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from contract import InvalidRequest
+from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE, InvalidRequest
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +16,6 @@ PATCH = 16
 MERGE = 2  # patches a side that become one token
 CELL = PATCH * MERGE
 TEMPORAL_PATCH = 2
-MIN_SIDE, MAX_SIDE, MAX_ASPECT = 32, 8192, 200
 
 _MODES = ("RGB", "L")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -24,10 +23,11 @@ _PNG_BIT_DEPTH_AT = 24  # signature, chunk length and type, width, height
 
 
 def check_size(name: str, height: int, width: int) -> None:
-    sides = MIN_SIDE <= min(height, width) and max(height, width) <= MAX_SIDE
-    if not sides or max(height, width) > MAX_ASPECT * min(height, width):
+    short, long = sorted((height, width))
+    if short < MIN_IMAGE_SIDE or long > MAX_IMAGE_SIDE or long > MAX_IMAGE_ASPECT * short:
         raise InvalidRequest(
-            f"{name} is {width} x {height} pixels; wanted sides of {MIN_SIDE} .. {MAX_SIDE}, at most {MAX_ASPECT} : 1"
+            f"{name} is {width} x {height} pixels; wanted sides of {MIN_IMAGE_SIDE} .. {MAX_IMAGE_SIDE}, "
+            f"at most {MAX_IMAGE_ASPECT} : 1"
         )
 
 

@@ -41,7 +41,8 @@ def next_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: floa
     """
     if temperature == 0 or top_k == 1:
         return logits.argmax(dim=-1)
-    # Against its maximum, so that a tiny temperature does not overflow.
+    # Against the maximum, and by a number that float32 has, so that a tiny temperature makes no NaN.
+    temperature = max(temperature, torch.finfo(torch.float32).tiny)
     scaled = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     probability, token = scaled.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     if top_k:

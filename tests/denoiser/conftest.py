@@ -1,0 +1,85 @@
+"""The golden checkpoint's denoiser, as the exported graph and as the torch module it was exported from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.export import open_checkpoint
+from alpamayo_export.onnx_denoiser import load_step
+from contract import PROMPT_OWNER
+from denoiser.euler import Velocity
+from denoiser.onnx_runner import OnnxRunner
+from denoiser.request import DenoiserRequest, DenoiserSettings
+
+Bind = Callable[[DenoiserRequest], Velocity]
+
+
+@pytest.fixture(scope="session")
+def denoiser_folder(repository: Path) -> Path:
+    return repository / "alpamayo_denoiser" / "1"
+
+
+@pytest.fixture(scope="session")
+def settings(denoiser_folder: Path) -> DenoiserSettings:
+    return DenoiserSettings.load(denoiser_folder)
+
+
+@pytest.fixture(scope="session")
+def runner(denoiser_folder: Path, settings: DenoiserSettings) -> OnnxRunner:
+    return OnnxRunner(denoiser_folder / "denoiser.onnx", torch.device("cpu"), settings.precision)
+
+
+@pytest.fixture(scope="session")
+def step(checkpoint: Path) -> DenoisingStep:
+    opened = open_checkpoint(str(checkpoint))
+    weights = opened.denoiser_weights()
+    return load_step(opened.config.action_in_proj, opened.expert, weights, torch.float32, torch.float32)
+
+
+@pytest.fixture(scope="session", params=["onnx", "torch"])
+def bind(request: pytest.FixtureRequest) -> Bind:
+    """A request's velocity function: of what is served, and of what it was exported from."""
+    if request.param == "onnx":
+        return request.getfixturevalue("runner").bind
+    step = request.getfixturevalue("step")
+
+    def bind_module(packed: DenoiserRequest) -> Velocity:
+        kv = (packed.kv_cache, packed.kv_owner, packed.action_owner, packed.action_position)
+        return lambda x, t: step(x, torch.tensor(t), *kv)
+
+    return bind_module
+
+
+def pack_golden(golden: Any) -> DenoiserRequest:
+    """The reference's KV, one copy of the prompt for each sample, as one packed sequence; sample i has thought i."""
+    prompt_length, samples = golden["prompt_ids"].shape[1], golden.meta["num_traj_samples"]
+    kv, owner, position = [golden["prompt_kv"]], [torch.full((prompt_length,), PROMPT_OWNER)], []
+    for i in range(samples):
+        stop = golden.meta["lengths"][i]
+        tokens = golden["sequences_raw"].shape[1] - prompt_length if stop < 0 else stop + 1 - prompt_length
+        rows = golden["generated_kv"][:, i][:, :, :, :tokens]  # without a stop token, the last one has none
+        kv.append(rows)
+        owner.append(torch.full((rows.shape[3],), i))
+        position.append(prompt_length + tokens + int(golden["rope_deltas"][i, 0]))
+    return DenoiserRequest(
+        kv_cache=torch.cat(kv, dim=3),
+        kv_owner=torch.cat(owner).int(),
+        action_owner=torch.arange(samples, dtype=torch.int32),
+        action_position=torch.tensor(position, dtype=torch.int32),
+        noise=golden["noise"],
+    )
+
+
+@pytest.fixture(scope="session")
+def golden_request(golden: Any) -> DenoiserRequest:
+    """The golden case's."""
+    return pack_golden(golden)
+
+
+@pytest.fixture(scope="session")
+def packed(golden_case: Callable[[str], Any]) -> DenoiserRequest:
+    """Three thoughts of different lengths behind 1187 prompt tokens, a trajectory each."""
+    return pack_golden(golden_case("sampled"))

@@ -1,0 +1,322 @@
+"""What an export writes, and that it writes all of it or nothing."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from alpamayo_export import cli
+from alpamayo_export.checkpoint import Weights, checkpoint_sha256
+from alpamayo_export.errors import ExportError
+from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.repository import replacing, write_reasoner_weights
+from checkpoint_copy import CheckpointCopy
+from google.protobuf import text_format
+from reasoner.reasoner import Reasoner
+from safetensors.torch import load_file
+from tritonclient.grpc import model_config_pb2
+
+MODELS = ("alpamayo", "alpamayo_denoiser", "alpamayo_reasoner", "alpamayo_unicycle")
+NETWORKS = ("alpamayo_reasoner", "alpamayo_denoiser")
+
+
+def reasoner_weights(repository: Path) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for path in (repository / "alpamayo_reasoner" / "1").glob("*.safetensors"):
+        tensors |= load_file(path)
+    return tensors
+
+
+def config(repository: Path, model: str):
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def old_repository(folder: Path) -> Path:
+    """Something that an earlier export may have left."""
+    (folder / "alpamayo_retired").mkdir(parents=True)
+    (folder / "alpamayo.json").write_text("{}")
+    (folder / "alpamayo_retired" / "config.pbtxt").write_text("old")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is written
+
+
+def test_files(repository):
+    files = {name for name in contents(repository) if "__pycache__" not in name}
+    shared = {"config.pbtxt", "1/model.py", "1/contract.py", "1/triton_adapter.py"}
+    assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_denoiser/")} >= shared | {
+        "1/denoiser.json",
+        "1/denoiser.onnx",
+        "1/denoiser.onnx.data",
+        "1/denoiser/euler.py",
+    }
+    assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_reasoner/")} >= shared | {
+        "1/config.json",
+        "1/ego_history.py",
+        "1/model.safetensors",
+        "1/reasoner.json",
+        "1/reasoner/reasoner.py",
+        "1/tokenizer.json",
+    }
+    assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_unicycle/")} == shared | {
+        "1/ego_history.py",
+        "1/unicycle.json",
+        "1/unicycle.py",
+    }
+    assert {path.name for path in repository.iterdir()} == {*MODELS, "alpamayo.json", "tritonserver_flags"}
+    assert (repository / "alpamayo" / "1").is_dir()  # Triton wants it, if empty
+    assert not [name for name in files if name.endswith((".pt", ".bin", ".pkl"))]
+
+
+def test_everybody_may_read_it(repository):
+    """The server may run as another user than the export did."""
+    for path in repository.rglob("*"):
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+
+
+def test_reasoner_weights_lose_their_prefix_and_keep_their_type(copy, tmp_path):
+    def to_bf16(tensors):
+        for name in tensors:
+            if name.startswith("vlm.model.language_model."):
+                tensors[name] = tensors[name].bfloat16()
+
+    copy.edit_weights(to_bf16)
+    write_reasoner_weights(Weights.find(copy.folder), tmp_path)
+    wanted = load_file(copy.folder / "model.safetensors")
+    wanted = {name.removeprefix("vlm."): x for name, x in wanted.items() if name.startswith("vlm.")}
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == wanted.keys()
+    assert {x.dtype for x in found.values()} == {torch.float32, torch.bfloat16}
+    assert all(found[name].dtype == x.dtype and torch.equal(found[name], x) for name, x in wanted.items())
+
+
+def test_manifest(repository, checkpoint):
+    manifest = json.loads((repository / "alpamayo.json").read_text())
+    digest = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        digest.update(name.encode() + b"\0" + (checkpoint / name).read_bytes())
+    assert manifest["checkpoint"] == {
+        "name": "checkpoint",
+        "sha256": digest.hexdigest(),
+        "vlm_name_or_path": "vlm",
+    }
+    assert manifest["precision"] == "fp32"
+    assert manifest["denoiser"] == "onnxruntime"
+    assert manifest["limits"] == {"max_images": 16, "max_trajectories": 32, "max_generation_length": 256}
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert {"alpamayo-triton", "onnx", "onnxruntime", "python", "transformers"} <= manifest["versions"].keys()
+
+
+def test_the_server_reports_the_manifest(repository):
+    parameter = config(repository, "alpamayo").parameters["alpamayo"].string_value
+    assert json.loads(parameter) == json.loads((repository / "alpamayo.json").read_text())
+
+
+def test_the_hash_depends_on_config_and_weights(copy):
+    def sha256():
+        return checkpoint_sha256(copy.folder, Weights.find(copy.folder).shards)
+
+    first = sha256()
+    assert sha256() == first
+    copy.edit_config(lambda config: config.update(transformers_version="5"))
+    second = sha256()
+    copy.edit_weights(lambda tensors: tensors["expert.norm.weight"].add_(1e-3))
+    assert len({first, second, sha256()}) == 3
+
+
+def test_no_path_of_this_machine_is_in_the_repository(repository, checkpoint):
+    for name, data in contents(repository).items():
+        for path in (checkpoint, repository, Path(cli.__file__).parent):
+            assert str(path).encode() not in data, name
+
+
+# Another export: a checkpoint in shards, other limits, bf16, over an older repository
+
+
+@pytest.fixture(scope="module")
+def sharded(checkpoint, tmp_path_factory) -> Path:
+    """Exported with the command, in place of an older repository."""
+    folder = tmp_path_factory.mktemp("sharded")
+    copy = CheckpointCopy.make(checkpoint, folder)
+    copy.shard(lambda name: f"model-0000{1 + sum(map(ord, name)) % 3}-of-00003.safetensors")
+    output = old_repository(folder / "repository")
+    script = Path(sys.executable).with_name("alpamayo-export")
+    options = ["--precision", "bf16", "--max-images", "2", "--max-trajectories", "3", "--max-generation-length", "40"]
+    done = subprocess.run(
+        [script, copy.folder, "--output", output, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"alpamayo-export: wrote {output}; serve it with: alpamayo-serve {output}\n"
+    return output
+
+
+def test_an_older_repository_is_replaced_whole(sharded):
+    assert {path.name for path in sharded.iterdir()} == {*MODELS, "alpamayo.json", "tritonserver_flags"}
+    assert {path.name for path in sharded.parent.iterdir()} == {"checkpoint", "repository"}
+
+
+def test_a_sharded_checkpoint_makes_the_same_weights(repository, sharded):
+    one, three = reasoner_weights(repository), reasoner_weights(sharded)
+    assert one.keys() == three.keys()
+    assert all(torch.equal(one[name], three[name]) and one[name].dtype == three[name].dtype for name in one)
+    folder = sharded / "alpamayo_reasoner" / "1"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    assert {name: (folder / file).is_file() for name, file in index.items()} == dict.fromkeys(one, True)
+    assert len(set(index.values())) == 3
+
+
+def test_a_sharded_checkpoint_is_loaded_and_in_the_precision_asked_for(sharded):
+    reasoner = Reasoner(sharded / "alpamayo_reasoner" / "1", torch.device("cpu"))
+    assert {parameter.dtype for parameter in reasoner.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_precision_changes_the_type_of_the_kv_cache_and_of_nothing_else(repository, sharded, model):
+    one, other = config(repository, model), config(sharded, model)
+    types = [t.data_type for t in (*other.input, *other.output) if t.name == "kv_cache"]
+    assert types == [model_config_pb2.TYPE_BF16] * (model in NETWORKS)
+    for tensor in (*other.input, *other.output):
+        if tensor.name == "kv_cache":
+            tensor.data_type = model_config_pb2.TYPE_FP32
+    for each in (one, other):
+        each.parameters.pop("alpamayo", None)  # the manifest
+        del each.instance_group[:]
+    assert one == other
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_networks_in_bf16_are_put_on_a_gpu(sharded, model):
+    groups = [(group.kind, group.count, list(group.gpus)) for group in config(sharded, model).instance_group]
+    kinds = model_config_pb2.ModelInstanceGroup
+    wanted = {model: [(kinds.KIND_GPU, 1, [0])] for model in NETWORKS} | {"alpamayo": []}
+    assert groups == wanted.get(model, [(kinds.KIND_CPU, 1, [])])
+
+
+def test_limits_and_precision_reach_the_models(sharded):
+    def read(model, file):
+        return json.loads((sharded / model / "1" / file).read_text())
+
+    limits = {"max_images": 2, "max_trajectories": 3, "max_generation_length": 40}
+    reasoner, denoiser = read("alpamayo_reasoner", "reasoner.json"), read("alpamayo_denoiser", "denoiser.json")
+    assert {name: reasoner[name] for name in limits} == limits
+    assert denoiser["max_trajectories"] == 3
+    assert denoiser["max_kv_tokens"] < 1000
+    assert reasoner["precision"] == denoiser["precision"] == "bf16"
+    manifest = json.loads((sharded / "alpamayo.json").read_text())
+    assert manifest["limits"] == limits
+    assert manifest["precision"] == "bf16"
+
+
+# All or nothing
+
+
+def test_a_failed_export_leaves_the_old_repository_as_it_was(copy, tmp_path, limits):
+    """This one fails late, with files written: the type is not looked at before it is needed."""
+    copy.edit_config(lambda config: config.update(model_dtype="float33"))
+    output = old_repository(tmp_path / "repository")
+    before = contents(output)
+    with pytest.raises(ExportError, match="model_dtype 'float33' is no torch type"):
+        export(open_checkpoint(str(copy.folder)), output, Options("fp32", "auto", limits))
+    assert contents(output) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "repository"}
+
+
+def test_a_failed_export_leaves_nothing_where_nothing_was(tmp_path):
+    def write_and_fail():
+        with replacing(tmp_path / "repository") as new:
+            (new / "alpamayo.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repository_appears_when_it_is_complete_and_not_before(tmp_path):
+    output = old_repository(tmp_path / "repository")
+    with replacing(output) as new:
+        (new / "alpamayo.json").write_text('{"new": true}')
+        assert set(contents(output)) == {"alpamayo.json", "alpamayo_retired/config.pbtxt"}
+        assert new.parent.parent == output.parent  # a rename away, on one file system
+    assert contents(output) == {"alpamayo.json": b'{"new": true}'}
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_empty_folder_and_a_new_parent_are_fine(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for output in (tmp_path / "empty", tmp_path / "new" / "parents" / "repository"):
+        with replacing(output) as new:
+            (new / "alpamayo.json").write_text("{}")
+        assert (output / "alpamayo.json").is_file()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_repository_is_not_replaced(tmp_path, kind):
+    output = tmp_path / "precious"
+    if kind == "folder":
+        output.mkdir()
+        (output / "thesis.txt").write_text("precious")
+    else:
+        output.write_text("precious")
+    with pytest.raises(ExportError, match=r"exists and holds no alpamayo\.json"), replacing(output):
+        pass
+    assert b"precious" in (contents(tmp_path).values())
+    assert list(tmp_path.iterdir()) == [output]
+
+
+# The command
+
+
+def run(capsys, *arguments) -> tuple[int, str]:
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return code, captured.err
+
+
+def test_a_bad_checkpoint_is_one_line_and_exit_code_1(tmp_path):
+    script = Path(sys.executable).with_name("alpamayo-export")
+    command = [script, tmp_path / "nowhere", "--output", tmp_path / "repository"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"alpamayo-export: no folder {tmp_path}/nowhere (the checkpoint)\n"
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_limit_below_one_is_refused(checkpoint, tmp_path, capsys):
+    code, message = run(capsys, checkpoint, "--output", tmp_path / "repository", "--max-images", 0)
+    assert code == 1
+    assert "max_images must be at least 1, got 0" in message
+
+
+def test_an_engine_this_version_does_not_have_is_refused(checkpoint, tmp_path, capsys):
+    output = tmp_path / "repository"
+    code, message = run(capsys, checkpoint, "--output", output, "--precision", "fp32", "--denoiser", "tensorrt")
+    assert code == 1
+    assert "--denoiser tensorrt" in message
+    assert not output.exists()
+
+
+def test_output_that_is_something_else_is_refused(checkpoint, capsys):
+    code, message = run(capsys, checkpoint, "--output", checkpoint)
+    assert code == 1
+    assert "not an exported repository" in message
+    assert (checkpoint / "config.json").is_file()
+
+
+@pytest.mark.parametrize("arguments", [[], ["checkpoint"], ["a", "--output", "b", "--precision", "int8"]])
+def test_a_wrong_command_line(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    assert "alpamayo-export" in capsys.readouterr().err
