@@ -1,14 +1,18 @@
 """The exported denoising step on ONNX Runtime."""
 
+import os
 from pathlib import Path
 
-import onnxruntime as ort
 import torch
 from onnx import TensorProto
 from torch import Tensor
 
 from denoiser.euler import Velocity
 from denoiser.request import DenoiserRequest
+
+# Official builds since 1.29 report to Microsoft, from their import on. What is served here is nobody else's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 _ELEMENT_TYPE = {
     torch.float32: TensorProto.FLOAT,
