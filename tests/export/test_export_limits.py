@@ -5,9 +5,9 @@ import json
 import pytest
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache, Limits, tritonserver_flags
+from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE
 from reasoner.images import smart_resize
 
 PIXELS = (163_840, 196_608)  # released

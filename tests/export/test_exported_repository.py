@@ -307,11 +307,11 @@ def test_an_engine_this_version_does_not_have_is_refused(checkpoint, tmp_path, c
     assert not output.exists()
 
 
-def test_output_that_is_something_else_is_refused(checkpoint, capsys):
-    code, message = run(capsys, checkpoint, "--output", checkpoint)
+def test_output_that_is_something_else_is_refused(copy, capsys):
+    code, message = run(capsys, copy.folder, "--output", copy.folder)
     assert code == 1
     assert "not an exported repository" in message
-    assert (checkpoint / "config.json").is_file()
+    assert (copy.folder / "config.json").is_file()
 
 
 @pytest.mark.parametrize("arguments", [[], ["checkpoint"], ["a", "--output", "b", "--precision", "int8"]])

@@ -131,6 +131,10 @@ def test_rounding_never_leaves_a_large_vocabulary():
     assert all(0 <= token < len(logits) and logits[token] > -torch.inf for token in tokens)
 
 
+def test_each_token_s_share_of_the_uniforms_begins_with_its_first_and_ends_before_the_next_one_s():
+    assert draw([1.0, 1.0, 1.0, 1.0], [0, 0.25, 0.5, 0.75]) == [0, 1, 2, 3]
+
+
 def test_tied_tokens_share_alike_in_their_order():
     drawn = draw([1.0, 1.0, 1.0, 1.0], (np.arange(400) + 0.5) / 400)
     assert drawn == sorted(drawn)

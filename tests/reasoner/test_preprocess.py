@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE
 from reasoner.images import preprocess, smart_resize
 
 PIXELS = (163_840, 196_608)  # released
