@@ -1,0 +1,55 @@
+"""One server of the golden checkpoint for all tests of this folder, and what a healthy one answers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from alpamayo_client import AlpamayoClient
+
+from .golden_case import golden_case
+from .live_server import LiveServer, live_server
+from .wire import Tensors, ask, assert_same
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(repository, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(server: LiveServer) -> Iterator[AlpamayoClient]:
+    with AlpamayoClient(server.grpc) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def triton(server: LiveServer) -> Iterator[grpcclient.InferenceServerClient]:
+    """For what the project's client would refuse, or does not offer."""
+    with grpcclient.InferenceServerClient(server.grpc) as triton:
+        yield triton
+
+
+@pytest.fixture(scope="session")
+def small_scene() -> dict[str, np.ndarray]:
+    """The ensemble's inputs for one small image: quickly answered."""
+    frames = np.random.default_rng(0).integers(0, 256, (1, 1, 3, 64, 96), dtype=np.uint8)
+    return golden_case("greedy").inputs | {"image_frames": frames}
+
+
+SMALL = {"num_traj_samples": 2, "max_generation_length": 3, "inference_steps": 2, "seed": 5}
+
+
+@pytest.fixture(scope="session")
+def first_answer(triton: grpcclient.InferenceServerClient, small_scene: dict[str, np.ndarray]) -> Tensors:
+    return ask(triton, small_scene, SMALL)
+
+
+@pytest.fixture
+def assert_still_serving(
+    triton: grpcclient.InferenceServerClient, small_scene: dict[str, np.ndarray], first_answer: Tensors
+) -> Callable[[], None]:
+    """Asks once more, and the answer is what it was at first, bit for bit."""
+    return lambda: assert_same(ask(triton, small_scene, SMALL), first_answer)

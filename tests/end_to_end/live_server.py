@@ -1,0 +1,93 @@
+"""A real tritonserver, run as users run it: `alpamayo-serve` as a process of its own, on free ports."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPTS = Path(sys.executable).parent  # where the project's console scripts are
+START_S = 180  # for a machine under load; a server that hangs must not hang the tests
+STOP_S = 60
+
+READY = re.compile(r"alpamayo-serve: ready, gRPC (\S+:\d+), HTTP (\S+:\d+), metrics (http://\S+/metrics)\n")
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """Where it answers: host:port for gRPC and HTTP, a URL for the metrics."""
+
+    grpc: str
+    http: str
+    metrics: str
+
+    def waiting(self, model: str) -> int:
+        """Requests that wait for an instance of `model` to become free."""
+        with urllib.request.urlopen(self.metrics) as response:
+            text = response.read().decode()
+        found = re.search(rf'^nv_inference_pending_request_count{{model="{model}",version="1"}} (\d+)$', text, re.M)
+        assert found, text
+        return int(found[1])
+
+
+@contextmanager
+def live_server(repository: Path, folder: Path) -> Iterator[LiveServer]:
+    """Serves `repository` in the block. At its end SIGTERM must lead to exit code 0, with nothing left behind.
+
+    `folder`: for its log and its temporary files.
+    """
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    command = [SCRIPTS / "alpamayo-serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"TMPDIR": str(temporary)}
+        )
+    try:
+        yield LiveServer(*_ready_line(process, folder / "log"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S) == 0, (folder / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert _left_behind(process.pid) == []
+    assert list(temporary.iterdir()) == []
+    # Every refusal below is an answer; what a stage logs with a traceback is an error that it did not expect.
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def _ready_line(process: subprocess.Popen, log: Path) -> tuple[str, ...]:
+    readable, _, _ = select.select([process.stdout], [], [], START_S)
+    line = process.stdout.readline() if readable else ""
+    ready = READY.fullmatch(line)
+    assert ready, (line, log.read_text())
+    return ready.groups()
+
+
+def _left_behind(launcher: int) -> list[str]:
+    """Shared memory of the launcher's server, and processes that know its name: the server and its stubs."""
+    prefix = f"alpamayo_serve_{launcher}_"
+    found = [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
+    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if prefix.encode() in command_line.read_bytes():
+                found.append(str(command_line))
+        except OSError:  # gone meanwhile
+            continue
+    return found
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Returns once `condition()` is true; fails after a time that no machine should need."""
+    end = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {START_S} s for {what}"
+        time.sleep(0.02)
