@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# The pins are those of the tests, and so of their Python; another one gets the newest versions that fit.
+CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint serve bench readme clean
@@ -13,7 +15,7 @@ setup: $(INSTALLED)  ## Create .venv with every console script (Python 3.11 is w
 
 $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable './client[cli]' --editable '.[server,dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) --editable './client[cli]' --editable '.[server,dev]'
 	touch $@
 
 demo: setup  ## Export the test checkpoint, serve it, ask it about a scene, draw the answer

@@ -18,9 +18,10 @@ GOLDEN = ROOT / "tests" / "golden"
 OUTPUT = ROOT / "out" / "demo"
 
 RELEASED_WEIGHTS = """
-With the released weights (22 GB, gated; a GPU of 24 GB or more):
-  hf download nvidia/Alpamayo-R1-10B --local-dir Alpamayo-R1-10B
-  hf download Qwen/Qwen3-VL-8B-Instruct --exclude '*.safetensors' --local-dir Alpamayo-R1-10B/Qwen/Qwen3-VL-8B-Instruct
+With the released weights (22 GB, gated; the README says what a GPU needs):
+  .venv/bin/hf download nvidia/Alpamayo-R1-10B --local-dir Alpamayo-R1-10B
+  .venv/bin/hf download Qwen/Qwen3-VL-8B-Instruct --exclude '*.safetensors' \\
+      --local-dir Alpamayo-R1-10B/Qwen/Qwen3-VL-8B-Instruct
   .venv/bin/alpamayo-export Alpamayo-R1-10B --output repository
   .venv/bin/alpamayo-serve repository
   .venv/bin/alpamayo predict --scene YOUR_SCENE.npz --output out/predict

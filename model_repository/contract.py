@@ -17,6 +17,7 @@ WAYPOINTS = 64
 HISTORY_POSES = 16
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE, MAX_IMAGE_ASPECT = 32, 8192, 200  # pixels, pixels, long side : short side
 MAX_INFERENCE_STEPS = 100
+MAX_NOISE = 100
 MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
 NO_DEADLINE = int(np.iinfo(np.int64).max)
 
@@ -59,7 +60,7 @@ _LOWEST = {
     "seed": 0,
     "deadline_ms": 0,
 }
-_HIGHEST = {"temperature": 100, "top_p": 1, "inference_steps": MAX_INFERENCE_STEPS, "seed": MAX_SEED}
+_HIGHEST = {"top_p": 1, "inference_steps": MAX_INFERENCE_STEPS, "seed": MAX_SEED}
 
 
 def parse_parameters(parameters_json: str) -> Parameters:
@@ -94,8 +95,9 @@ def check_shape(name: str, array: npt.NDArray[Any], wanted: tuple[int | None, ..
         size > 0 and size == (want or size) for size, want in zip(array.shape, wanted, strict=True)
     )
     if not fits:
-        text = ", ".join("n" if want is None else str(want) for want in wanted)
-        raise InvalidRequest(f"{name} must have shape ({text}), n at least 1; got {tuple(array.shape)}")
+        free = ", n at least 1" if None in wanted else ""
+        shape = str(tuple("n" if want is None else want for want in wanted)).replace("'", "")
+        raise InvalidRequest(f"{name} must have shape {shape}{free}; got {tuple(array.shape)}")
 
 
 def check_finite(name: str, array: npt.NDArray[np.floating[Any]]) -> None:
@@ -103,14 +105,24 @@ def check_finite(name: str, array: npt.NDArray[np.floating[Any]]) -> None:
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(int(i) for i in bad[0])
-        raise InvalidRequest(f"{name} must be finite; got {array[index]} at {list(index)} and {len(bad) - 1} more")
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise InvalidRequest(f"{name} must be finite; got {array[index]} at {list(index)}{more}")
 
 
-def deadline_after(deadline_ms: float | None) -> int:
-    """The moment `deadline_ms` from now on CLOCK_MONOTONIC, in ns: one clock for all processes of a machine."""
+def check_noise(noise: npt.NDArray[np.float32], trajectories: int) -> None:
+    """Raises InvalidRequest unless a denoiser can start from `noise`: (trajectories, 64, 2), about standard normal."""
+    check_shape("noise", noise, (trajectories, WAYPOINTS, 2))
+    check_finite("noise", noise)
+    largest = float(np.abs(noise).max())
+    if largest > MAX_NOISE:
+        raise InvalidRequest(f"noise must lie within +-{MAX_NOISE}, standard normal as it should be; got {largest:g}")
+
+
+def deadline_after(deadline_ms: float | None, arrived_ns: int) -> int:
+    """The moment `deadline_ms` after `arrived_ns` on CLOCK_MONOTONIC, in ns: one clock for a machine's processes."""
     if deadline_ms is None:
         return NO_DEADLINE
-    return time.monotonic_ns() + int(min(deadline_ms, 1e9) * 1e6)
+    return arrived_ns + int(min(deadline_ms, 1e9) * 1e6)
 
 
 def stop_check(is_cancelled: Callable[[], bool], deadline_ns: int) -> Callable[[], None]:

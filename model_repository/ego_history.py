@@ -38,7 +38,7 @@ def check_history(xyz: npt.NDArray[np.float32], rot: npt.NDArray[np.float32]) ->
 
 def _check_ego_frame(xyz: Array, rot: Array) -> None:
     hint = "give all poses in the ego frame at t0, the frame of the last pose"
-    if np.abs(xyz[-1]).max() > TOLERANCE:
+    if np.linalg.norm(xyz[-1]) > TOLERANCE:
         raise InvalidRequest(f"ego_history_xyz[-1] must be the origin within {TOLERANCE} m, got {xyz[-1]}; {hint}")
     if np.abs(xyz).max() > MAX_POSITION_M:
         raise InvalidRequest(

@@ -64,7 +64,7 @@ def dlpack_input(request: Any, name: str) -> Any:
 def _required(request: Any, name: str) -> Any:
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:  # with optional inputs beside it, Triton counts inputs but does not look at their names
-        raise InvalidRequest(f"input {name} is missing")
+        raise InvalidRequest(f"input {name} is missing; it is required, see the model's config.pbtxt")
     return tensor
 
 

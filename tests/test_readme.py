@@ -2,9 +2,9 @@
 
 import re
 import sys
+from pathlib import Path
 
-from conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 README = (ROOT / "README.md").read_text()
 

@@ -1,6 +1,5 @@
 """Checks before anything is sent: shapes, types and frames. Ranges and contents are the server's to check."""
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias, TypeGuard
@@ -12,6 +11,7 @@ from .errors import InvalidRequestError
 
 HISTORY_STEPS = 16
 WAYPOINTS = 64
+MAX_TIMEOUT_S = 1e9  # far beyond it, gRPC's own clock overflows
 ORIGIN_TOLERANCE = 1e-3  # metres from the origin, and deviation of each entry from the identity
 
 EncodedFrames: TypeAlias = Sequence[Sequence[bytes]]
@@ -102,14 +102,19 @@ def check_float(name: str, value: object) -> float:
     """A Python float, as Triton's request parameters need it; integers and numpy's numbers are welcome."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InvalidRequestError(f"{name}: got {value!r}, wanted a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InvalidRequestError(f"{name}: got an integer beyond the range of a float") from error
 
 
 def check_timeout(timeout_s: float) -> float:
-    """Seconds, above zero and finite."""
+    """Seconds, above zero and at most MAX_TIMEOUT_S."""
     seconds = check_float("timeout_s", timeout_s)
-    if not 0 < seconds < math.inf:
-        raise InvalidRequestError(f"timeout_s: got {timeout_s}, wanted seconds above zero, or None for no limit")
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise InvalidRequestError(
+            f"timeout_s: got {timeout_s}, wanted seconds above zero, at most {MAX_TIMEOUT_S:.0f}, or None for no limit"
+        )
     return seconds
 
 

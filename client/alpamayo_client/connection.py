@@ -23,7 +23,7 @@ CHANNEL_ARGS: Final = (
 
 def check_url(url: str) -> str:
     """`host:port` of the server's gRPC endpoint. Raises InvalidRequestError."""
-    if url.startswith(("http://", "https://", "grpc://")):
+    if not isinstance(url, str) or url.startswith(("http://", "https://", "grpc://")):
         raise InvalidRequestError(f"url: got {url!r}, wanted host:port of the gRPC endpoint, such as localhost:8001")
     return url
 

@@ -91,7 +91,10 @@ def _check_shapes(arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _rigid(ego_to_world: ArrayLike) -> NDArray[np.float64]:
-    transform = np.asarray(ego_to_world, dtype=np.float64)
+    try:
+        transform = np.asarray(ego_to_world, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"ego_to_world: wanted (4, 4) finite numbers, got {error}") from error
     if transform.shape != (4, 4) or not np.isfinite(transform).all():
         raise InvalidRequestError(f"ego_to_world: got shape {transform.shape}, wanted (4, 4) finite numbers")
     rotation = transform[:3, :3]

@@ -14,7 +14,7 @@ METADATA_PARAMETER = "alpamayo"
 
 @dataclass(frozen=True)
 class StageTime:
-    """Successful requests of one model and the seconds spent on all of them together."""
+    """Requests that one model answered, refusals among them, and the seconds spent on all of them together."""
 
     requests: int
     queue_s: float

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alpamayo_export.errors import ExportError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _CHUNK_BYTES = 1 << 24
 
 
@@ -28,9 +30,11 @@ def local_folder(name_or_path: str, what: str, relative_to: Path | None = None) 
     for folder in candidates:
         if folder.is_dir():
             return folder
-    download = f"; for a model of the Hugging Face hub: hf download {name_or_path} --local-dir {candidates[0]}"
     looked = " and ".join(str(folder) for folder in candidates)
-    raise ExportError(f"no folder {looked} ({what}){download if name_or_path.count('/') == 1 else ''}")
+    hint = ""
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name_or_path):
+        hint = f"; for a model of the Hugging Face hub: hf download {name_or_path} --local-dir {candidates[0]}"
+    raise ExportError(f"no folder {looked} ({what}){hint}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,13 @@ class Weights:
                     tensors |= {name: file.get_tensor(name) for name in here}
         return tensors
 
+    def types(self) -> dict[str, str]:
+        types: dict[str, str] = {}
+        for shard in self.shards:
+            with _open(self.folder / shard) as file:
+                types |= {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        return types
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for shard in self.shards:
@@ -90,6 +101,13 @@ def _open(path: Path) -> safe_open:
         raise ExportError(f"{path} cannot be read as safetensors: {error}") from None
 
 
+def check_types(types: Mapping[str, str]) -> None:
+    """Raises ExportError unless every weight is of a floating-point type (safetensors' names: F32, BF16, ...)."""
+    wrong = [f"{name} is {kind}" for name, kind in sorted(types.items()) if kind not in _FLOATS]
+    if wrong:
+        raise ExportError(f"weights must be {', '.join(_FLOATS)}: {'; '.join(wrong[:10])}")
+
+
 def check_shapes(found: Shapes, expected: Shapes, optional: Iterable[str]) -> None:
     """Raises ExportError, listing every key that is missing, unknown, or of another shape."""
     missing = [f"missing: {k} {list(expected[k])}" for k in sorted(expected.keys() - found.keys() - set(optional))]
@@ -105,9 +123,8 @@ def check_shapes(found: Shapes, expected: Shapes, optional: Iterable[str]) -> No
         raise ExportError(f"{len(problems)} weights do not fit the checkpoint's config:\n  {lines}")
 
 
-def checkpoint_sha256(folder: Path, shards: Iterable[str]) -> str:
-    """One hash over `config.json` and the shards, names and contents, in that order."""
-    paths = [folder / "config.json", *(folder / shard for shard in shards)]
+def sha256(paths: Sequence[Path]) -> str:
+    """One hash over files, names and contents, in the order given."""
     digest = hashlib.sha256()
     total = sum(path.stat().st_size for path in paths)
     with tqdm(total=total, unit="B", unit_scale=True, desc="hashing the checkpoint", delay=2) as progress:

@@ -6,6 +6,7 @@ is known by the last component of its target. What the file must say is never fi
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -90,31 +91,63 @@ def read_config(checkpoint: Path) -> AlpamayoConfig:
     _require(raw, "expert_non_causal_attention", True)
     _require(raw, "tokens_per_history_traj", 3 * HISTORY_POSES)
     parts = {key: _part(raw, key) for key in _KNOWN_TARGETS}
-    if parts["diffusion_cfg"].get("int_method", "euler") != "euler":
-        raise ExportError(f"diffusion_cfg.int_method is {parts['diffusion_cfg']['int_method']!r}; known is 'euler'")
+    _check_diffusion(parts["diffusion_cfg"])
     if parts["hist_traj_tokenizer_cfg"].get("predict_yaw", False):
         raise ExportError("hist_traj_tokenizer_cfg.predict_yaw is true; known are histories without yaw tokens")
-    return AlpamayoConfig(
-        vlm_name_or_path=_get(raw, "vlm_name_or_path", str),
-        model_dtype=_get(raw, "model_dtype", str),
-        vocab_size=_get(raw, "vocab_size", int),
-        traj_vocab_size=_get(raw, "traj_vocab_size", int),
-        traj_token_start_idx=_get(raw, "traj_token_start_idx", int),
-        traj_token_ids={name: _get(_get(raw, "traj_token_ids", dict), name, int) for name in _TRAJ_TOKENS},
-        future_bins=_get(parts["traj_tokenizer_cfg"], "num_bins", int),
-        add_special_tokens=_get(raw, "add_special_tokens", bool),
-        min_pixels=_get(raw, "min_pixels", int),
-        max_pixels=_get(raw, "max_pixels", int),
-        expert=_get(raw, "expert_cfg", dict),
-        action_in_proj=ActionInProjConfig(
-            hidden_size=_get(parts["action_in_proj_cfg"], "hidden_size", int),
-            max_freq=_get(parts["action_in_proj_cfg"], "max_freq", float),
-            num_enc_layers=_get(parts["action_in_proj_cfg"], "num_enc_layers", int),
-            num_fourier_feats=_get(parts["action_in_proj_cfg"], "num_fourier_feats", int),
-        ),
-        action_space=_action_space(parts["action_space_cfg"]),
-        history_tokenizer=_history_tokenizer(parts["hist_traj_tokenizer_cfg"]),
+    return _checked(
+        AlpamayoConfig(
+            vlm_name_or_path=_get(raw, "vlm_name_or_path", str),
+            model_dtype=_get(raw, "model_dtype", str),
+            vocab_size=_get(raw, "vocab_size", int),
+            traj_vocab_size=_get(raw, "traj_vocab_size", int),
+            traj_token_start_idx=_get(raw, "traj_token_start_idx", int),
+            traj_token_ids={name: _get(_get(raw, "traj_token_ids", dict), name, int) for name in _TRAJ_TOKENS},
+            future_bins=_get(parts["traj_tokenizer_cfg"], "num_bins", int),
+            add_special_tokens=_get(raw, "add_special_tokens", bool),
+            min_pixels=_get(raw, "min_pixels", int),
+            max_pixels=_get(raw, "max_pixels", int),
+            expert=_get(raw, "expert_cfg", dict),
+            action_in_proj=ActionInProjConfig(
+                hidden_size=_get(parts["action_in_proj_cfg"], "hidden_size", int),
+                max_freq=_get(parts["action_in_proj_cfg"], "max_freq", float),
+                num_enc_layers=_get(parts["action_in_proj_cfg"], "num_enc_layers", int),
+                num_fourier_feats=_get(parts["action_in_proj_cfg"], "num_fourier_feats", int),
+            ),
+            action_space=_action_space(parts["action_space_cfg"]),
+            history_tokenizer=_history_tokenizer(parts["hist_traj_tokenizer_cfg"]),
+        )
     )
+
+
+def _check_diffusion(part: Json) -> None:
+    """The flow is integrated as the wire contract says: Euler, as many steps as a request asks for, 10 by default."""
+    known = {"int_method": "euler", "num_inference_steps": 10, "x_dims": "???"}  # x_dims: never filled in, as released
+    for key, value in part.items():
+        if key != "_target_" and (key not in known or (key != "x_dims" and value != known[key])):
+            raise ExportError(f"diffusion_cfg.{key} is {value!r}; known are {known}")
+
+
+def _checked(config: AlpamayoConfig) -> AlpamayoConfig:
+    """Raises ExportError where numbers are each of the right type and yet make no sense together."""
+    space, history = config.action_space, config.history_tokenizer
+    sane = {
+        "0 < min_pixels <= max_pixels": 0 < config.min_pixels <= config.max_pixels,
+        "accel_std > 0 and curvature_std > 0": space.accel_std > 0 and space.curvature_std > 0,
+        "accel_bounds and curvature_bounds in order": space.accel_bounds[0] < space.accel_bounds[1]
+        and space.curvature_bounds[0] < space.curvature_bounds[1],
+        "ego_xyz_min < ego_xyz_max": all(
+            low < high for low, high in zip(history.ego_xyz_min, history.ego_xyz_max, strict=True)
+        ),
+        "2 <= num_bins of histories, and with those of futures at most traj_vocab_size": history.num_bins >= 2
+        and config.future_bins + history.num_bins <= config.traj_vocab_size,
+        "an even num_fourier_feats >= 4": config.action_in_proj.num_fourier_feats >= 4
+        and config.action_in_proj.num_fourier_feats % 2 == 0,
+        "num_enc_layers >= 1": config.action_in_proj.num_enc_layers >= 1,
+    }
+    wrong = [rule for rule, holds in sane.items() if not holds]
+    if wrong:
+        raise ExportError(f"config.json does not hold together; wanted {'; '.join(wrong)}")
+    return config
 
 
 def _action_space(part: Json) -> ActionSpaceConfig:
@@ -165,15 +198,17 @@ def _require(raw: Json, key: str, wanted: Any) -> None:
 
 
 def _get(raw: Json, key: str, kind: type) -> Any:
-    value = raw.get(key)
-    kinds = (int, float) if kind is float else kind
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+    value: Any = raw.get(key)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not isfinite(raw[key])):
         raise ExportError(f"config.json: {key} must be a {kind.__name__}, it is {value!r}")
-    return float(raw[key]) if kind is float else value
+    return value
 
 
 def _vector(part: Json, key: str, size: int) -> Any:
     values: Any = part.get(key)
-    if not isinstance(values, list) or len(values) != size or not all(isinstance(v, int | float) for v in values):
+    finite = isinstance(values, list) and all(isinstance(v, int | float) and isfinite(v) for v in values)
+    if not finite or len(values) != size:
         raise ExportError(f"config.json: {key} must be {size} numbers, it is {values!r}")
     return tuple(float(v) for v in values)

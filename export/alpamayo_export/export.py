@@ -1,6 +1,7 @@
 """From a checkpoint to a model repository."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alpamayo_export import repository as repo
-from alpamayo_export.checkpoint import Weights, check_shapes, checkpoint_sha256, local_folder
+from alpamayo_export.checkpoint import Weights, check_shapes, check_types, local_folder, sha256
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.errors import ExportError
@@ -19,6 +20,7 @@ from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config,
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 DENOISERS = ("onnxruntime",)
+_SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 
 
@@ -59,6 +61,7 @@ def open_checkpoint(name_or_path: str) -> Checkpoint:
     weights = Weights.find(folder)
     with torch.device("meta"):
         step = DenoisingStep(config.action_in_proj, expert)
+    check_types(weights.types())
     expected = {f"vlm.{name}": shape for name, shape in vlm_shapes(vlm).items()}
     expected |= {name: tuple(tensor.shape) for name, tensor in step.state_dict().items()}
     expected |= {f"action_space.{name}": () for name in _ACTION_STATS}
@@ -104,8 +107,9 @@ def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[st
     return {
         "checkpoint": {
             "name": checkpoint.folder.resolve().name,
-            "sha256": checkpoint_sha256(checkpoint.folder, checkpoint.weights.shards),
+            "sha256": sha256([checkpoint.folder / name for name in ("config.json", *checkpoint.weights.shards)]),
             "vlm_name_or_path": checkpoint.config.vlm_name_or_path,
+            "vlm_sha256": sha256(sorted(p for p in checkpoint.vlm_folder.iterdir() if p.suffix in _SIDE_FILES)),
         },
         "precision": precision,
         "denoiser": "onnxruntime",
@@ -134,8 +138,8 @@ def _write_denoiser(checkpoint: Checkpoint, folder: Path, kv: KvCache, limits: L
 
 def _model_dtype(config: AlpamayoConfig) -> torch.dtype:
     dtype = getattr(torch, config.model_dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ExportError(f"config.json: model_dtype {config.model_dtype!r} is no torch type")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ExportError(f"config.json: model_dtype {config.model_dtype!r} is no floating-point type of torch")
     return dtype
 
 
@@ -148,6 +152,11 @@ def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
         space[name] = torch.tensor(space[name], dtype=model_dtype).float().item()
     stored = checkpoint.weights.read(n for n in checkpoint.weights.shard_of if n.startswith("action_space."))
     space |= {name.removeprefix("action_space."): tensor.float().item() for name, tensor in stored.items()}
+    if (
+        not all(math.isfinite(space[name]) for name in _ACTION_STATS)
+        or min(space["accel_std"], space["curvature_std"]) <= 0
+    ):
+        raise ExportError(f"the checkpoint's action_space statistics make no sense: {space}")
     repo.write_json(folder / "unicycle.json", space)
 
 

@@ -52,9 +52,15 @@ def replacing(output: Path) -> Iterator[Path]:
         new = work / "new"
         new.mkdir()
         yield new
+        old = work / "old"
         if output.exists():
-            output.rename(work / "old")
-        new.rename(output)
+            output.rename(old)
+        try:
+            new.rename(output)
+        except BaseException:
+            if old.exists():
+                old.rename(output)
+            raise
     finally:
         shutil.rmtree(work)
 
@@ -128,5 +134,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that decide what an export computes."""
-    found = {name: importlib.metadata.version(name) for name in ("alpamayo-triton", *_PACKAGES)}
+    distributions = importlib.metadata.packages_distributions()  # onnxruntime's may be onnxruntime-gpu
+    found = {name: importlib.metadata.version(distributions[name][0]) for name in _PACKAGES}
+    found["alpamayo-triton"] = importlib.metadata.version("alpamayo-triton")
     return {"python": platform.python_version(), **found, "cuda": torch.version.cuda or "none"}

@@ -48,13 +48,26 @@ def read_vlm_config(folder: Path, vocab_size: int) -> Qwen3VLConfig:
     rope_type = config.text_config.rope_parameters.get("rope_type", "default")
     if rope_type != "default":
         raise ExportError(f"{folder} has rope_type {rope_type!r}; known is 'default'")
+    if not isinstance(config.text_config.eos_token_id, int):
+        raise ExportError(
+            f"{folder}: text_config.eos_token_id is {config.text_config.eos_token_id!r}; wanted one token"
+        )
     config.text_config.vocab_size = vocab_size
     return config
 
 
 def expert_config(config: Qwen3VLConfig, overrides: dict[str, Any]) -> Any:
     """The expert is a language model of the same depth and KV heads, narrower: the text config with `overrides`."""
-    expert = type(config.text_config)(**{**config.text_config.to_dict(), **overrides})
+    known = config.text_config.to_dict()
+    unknown = sorted(overrides.keys() - known.keys())
+    if unknown:
+        raise ExportError(f"expert_cfg has {unknown}; known are a text config's keys")
+    try:
+        expert = type(config.text_config)(**{**known, **overrides})
+    except Exception as error:  # transformers' own validation errors have no common base but this
+        raise ExportError(f"expert_cfg makes no text config: {error}") from None
+    if expert.hidden_act != "silu":
+        raise ExportError(f"expert_cfg makes hidden_act {expert.hidden_act!r}; known is 'silu'")
     for name in ("num_hidden_layers", "num_key_value_heads", "head_dim"):
         if getattr(expert, name) != getattr(config.text_config, name):
             raise ExportError(
@@ -78,7 +91,7 @@ def build_tokenizer(folder: Path, config: AlpamayoConfig) -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises nothing narrower
         raise ExportError(f"{folder} holds no tokenizer that transformers can read: {error}") from None
     tokenizer.add_tokens([f"<i{i}>" for i in range(config.traj_vocab_size)])
     names = _SPECIAL_TOKENS if config.add_special_tokens else [f"traj_{name}" for name in config.traj_token_ids]

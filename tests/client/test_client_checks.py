@@ -1,8 +1,11 @@
 """Each bad input is named, with what came and what was wanted."""
 
+import math
+
 import numpy as np
 import pytest
 from alpamayo_client import AlpamayoError, InvalidRequestError
+from alpamayo_client.checks import check_timeout
 from alpamayo_client.request import build_request
 
 
@@ -104,3 +107,9 @@ def test_reasoning(frames, history, reasoning, message):
 def test_invalid_requests_are_value_errors_and_errors_of_the_package():
     assert issubclass(InvalidRequestError, ValueError)
     assert issubclass(InvalidRequestError, AlpamayoError)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan, 1e16, 10**400])
+def test_timeouts_that_no_clock_can_hold(timeout_s):
+    with pytest.raises(InvalidRequestError, match="timeout_s"):
+        check_timeout(timeout_s)

@@ -3,11 +3,20 @@
 import contextlib
 import json
 import math
+import time
 from dataclasses import fields
 
 import pytest
-from contract import MAX_SEED, NO_DEADLINE, Cancelled, InvalidRequest, Parameters, parse_parameters, stop_check
-from contract import deadline_after as deadline
+from contract import (
+    MAX_SEED,
+    NO_DEADLINE,
+    Cancelled,
+    InvalidRequest,
+    Parameters,
+    deadline_after,
+    parse_parameters,
+    stop_check,
+)
 
 INTEGERS = {
     "num_traj_samples": (1, 10**9),
@@ -81,8 +90,7 @@ def test_numbers_must_be_finite(name, value):
         ("num_traj_samples", 0, "at least 1"),
         ("num_traj_samples", -(10**9), "at least 1"),
         ("num_traj_sets", 0, "at least 1"),
-        ("temperature", -0.1, "0 .. 100"),
-        ("temperature", 100.5, "0 .. 100"),
+        ("temperature", -0.1, "at least 0"),
         ("top_p", -1e-9, "0 .. 1"),
         ("top_p", 1.01, "0 .. 1"),
         ("top_k", -1, "at least 0"),
@@ -119,6 +127,9 @@ def test_unknown_names_are_refused_with_the_known_ones(name):
 
 
 def test_deadlines():
+    def deadline(milliseconds):
+        return deadline_after(milliseconds, time.monotonic_ns())
+
     never = deadline(None)
     assert never == NO_DEADLINE
     stop_check(lambda: False, never)()

@@ -1,8 +1,10 @@
 import subprocess
 import sys
+from pathlib import Path
 
-from conftest import ROOT
 from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_make_demo_leaves_a_picture_and_says_what_to_do_next():

@@ -1,6 +1,7 @@
 import re
+from pathlib import Path
 
-from conftest import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_readme_s_client_example(server, capsys):

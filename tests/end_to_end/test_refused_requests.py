@@ -90,7 +90,7 @@ INPUTS = {
     "a huge file": (
         encoded(picture(np.zeros((64, 8193), np.uint8))), "encoded_frames[0, 0]", "8193 x 64", "32 .. 8192"),
     # History
-    "no positions": ({"ego_history_xyz": None}, "ego_history_xyz", "missing"),
+    "no positions": ({"ego_history_xyz": None}, "ego_history_xyz", "missing", "(16, 3) metres"),
     "no rotations": ({"ego_history_rot": None}, "ego_history_rot", "missing"),
     "no history": ({"ego_history_xyz": None, "ego_history_rot": None}, "ego_history_xyz", "missing"),
     "history with the reference's batch axes": (
@@ -127,6 +127,7 @@ INPUTS = {
     "noise for no trajectory": ({"noise": NOISE[:0]}, "noise", "(0, 64, 2)", "(1, 64, 2)"),
     "noise of 63 waypoints": ({"noise": NOISE[:, :63].copy()}, "noise", "[1,63,2]", "[-1,64,2]"),
     "noise that is not a number": ({"noise": changed(NOISE, (0, 7, 1), np.nan)}, "noise", "nan at [0, 7, 1]", "finite"),
+    "absurd noise": ({"noise": np.full_like(NOISE, 3e38)}, "noise", "+-100", "3e+38"),
     "noise in doubles": ({"noise": NOISE.astype(np.float64)}, "noise", "FP64", "FP32"),
     "a thought in Latin-1": ({"reasoning": texts(b"ok", "gr\xf6\xdfer".encode("latin-1"))}, "reasoning[1]", "UTF-8"),
     "a thought with special tokens": (
@@ -296,7 +297,7 @@ UNICYCLE = {
     "actions to the moon": (
         {"normalized_action": np.full((6, 64, 2), 1e9, np.float32)}, "normalized_action", "1e+09", "a few units"),
     "positions in the world frame": ({"ego_history_xyz": XYZ + np.float32(1)}, "ego_history_xyz[-1]", "origin"),
-    "no positions": ({"ego_history_xyz": None}, "ego_history_xyz", "missing"),
+    "no positions": ({"ego_history_xyz": None}, "ego_history_xyz", "missing", "(16, 3) metres"),
 }
 # fmt: on
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from alpamayo_export import cli
-from alpamayo_export.checkpoint import Weights, checkpoint_sha256
+from alpamayo_export.checkpoint import Weights, sha256
 from alpamayo_export.errors import ExportError
 from alpamayo_export.export import Options, export, open_checkpoint
 from alpamayo_export.repository import replacing, write_reasoner_weights
@@ -108,6 +108,7 @@ def test_manifest(repository, checkpoint):
         "name": "checkpoint",
         "sha256": digest.hexdigest(),
         "vlm_name_or_path": "vlm",
+        "vlm_sha256": sha256(sorted((checkpoint / "vlm").iterdir())),
     }
     assert manifest["precision"] == "fp32"
     assert manifest["denoiser"] == "onnxruntime"
@@ -121,16 +122,16 @@ def test_the_server_reports_the_manifest(repository):
     assert json.loads(parameter) == json.loads((repository / "alpamayo.json").read_text())
 
 
-def test_the_hash_depends_on_config_and_weights(copy):
-    def sha256():
-        return checkpoint_sha256(copy.folder, Weights.find(copy.folder).shards)
+def test_the_hash_depends_on_every_file(copy):
+    def now():
+        return sha256([copy.folder / "config.json", copy.folder / "model.safetensors"])
 
-    first = sha256()
-    assert sha256() == first
+    first = now()
+    assert now() == first
     copy.edit_config(lambda config: config.update(transformers_version="5"))
-    second = sha256()
+    second = now()
     copy.edit_weights(lambda tensors: tensors["expert.norm.weight"].add_(1e-3))
-    assert len({first, second, sha256()}) == 3
+    assert len({first, second, now()}) == 3
 
 
 def test_no_path_of_this_machine_is_in_the_repository(repository, checkpoint):
@@ -224,7 +225,7 @@ def test_a_failed_export_leaves_the_old_repository_as_it_was(copy, tmp_path, lim
     copy.edit_config(lambda config: config.update(model_dtype="float33"))
     output = old_repository(tmp_path / "repository")
     before = contents(output)
-    with pytest.raises(ExportError, match="model_dtype 'float33' is no torch type"):
+    with pytest.raises(ExportError, match="model_dtype 'float33' is no floating-point type"):
         export(open_checkpoint(str(copy.folder)), output, Options("fp32", "auto", limits))
     assert contents(output) == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "repository"}

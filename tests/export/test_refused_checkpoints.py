@@ -370,3 +370,28 @@ def test_special_tokens_are_added_all_or_the_six_of_trajectories(copy, special):
     assert len(tokenizer) == (4442 if special else 4420)
     assert tokenizer.convert_tokens_to_ids("<i3999>") == 4413
     assert ("<|cot_start|>" in tokenizer.get_vocab()) == special
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "words"),
+    [
+        ("expert_cfg", "hidden_act", "gelu", "hidden_act 'gelu'; known is 'silu'"),
+        ("expert_cfg", "foo", 1, "['foo']"),
+        ("expert_cfg", "hidden_size", "abc", "expert_cfg makes no text config"),
+        ("diffusion_cfg", "num_inference_steps", 20, "diffusion_cfg.num_inference_steps is 20"),
+        ("diffusion_cfg", "foo", "bar", "diffusion_cfg.foo is 'bar'"),
+        ("action_space_cfg", "accel_mean", float("nan"), "accel_mean must be a float, it is nan"),
+        ("action_space_cfg", "accel_bounds", [9.8, -9.8], "accel_bounds and curvature_bounds in order"),
+        ("hist_traj_tokenizer_cfg", "num_bins", 1001, "at most traj_vocab_size"),
+        (None, "min_pixels", 196609, "0 < min_pixels <= max_pixels"),
+        (None, "max_pixels", -1, "0 < min_pixels <= max_pixels"),
+    ],
+)
+def test_settings_that_would_compute_something_else(copy, part, key, value, words):
+    copy.edit_config(lambda config: (config[part] if part else config).update({key: value}))
+    assert words in copy.refusal()
+
+
+def test_weights_that_are_no_floats(copy):
+    copy.edit_weights(lambda tensors: tensors.update({"expert.norm.weight": torch.ones(32, dtype=torch.int8)}))
+    assert "expert.norm.weight is I8" in copy.refusal()

@@ -11,12 +11,17 @@ from contract import InvalidRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from reasoner.images import check_size, decode_image
+from reasoner.images import check_image, check_size, read_image
 
 NAME = "encoded_frames[2, 1]"
 RNG = np.random.default_rng(0)
 # Smooth, so that a JPEG of it is close to it.
 PIXELS = np.stack(np.broadcast_arrays(np.arange(40)[:, None] * 6, np.arange(64) * 4, 90), axis=-1).astype(np.uint8)
+
+
+def decode_image(name: str, data: object) -> np.ndarray:
+    """(height, width, 3)."""
+    return read_image(check_image(name, data)).permute(1, 2, 0).numpy()
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -177,3 +182,16 @@ def test_sizes_in_range_are_allowed(height, width):
 
 def test_the_smallest_image_is_read():
     assert decode_image(NAME, encode(Image.new("RGB", (32, 32)))).shape == (32, 32, 3)
+
+
+def test_one_bit_is_black_and_white():
+    image = Image.fromarray(PIXELS[..., 0] > 100)
+    assert image.mode == "1"
+    assert np.array_equal(decode_image(NAME, encode(image)), np.where(PIXELS[..., :1] > 100, 255, 0).repeat(3, axis=-1))
+
+
+def test_what_is_broken_behind_its_header_is_refused_when_it_is_read():
+    file = encode(Image.fromarray(PIXELS))
+    checked = check_image(NAME, file[: len(file) // 2])
+    with pytest.raises(InvalidRequest, match="readable JPEG or PNG file"):
+        read_image(checked)

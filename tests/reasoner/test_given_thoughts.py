@@ -106,7 +106,7 @@ def test_a_thought_longer_than_the_repository_allows_is_refused(scene):
     longest = scene.reasoner.settings.max_generation_length
     letters = "Q" * (longest - 2)
     assert len(scene.reasoner.tokenizer.thought(letters)) == longest
-    with pytest.raises(InvalidRequest, match=rf"reasoning of {longest + 1} tokens .* at most {longest}"):
+    with pytest.raises(InvalidRequest, match=rf"reasoning\[0\] is too long: {longest + 1} tokens .* at most {longest}"):
         scene.think(reasoning=[letters + "Q"])
 
 

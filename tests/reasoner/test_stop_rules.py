@@ -87,7 +87,7 @@ def test_trajectory_tokens_are_never_generated(scene):
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 5])
 def test_a_cancelled_thought_stops_at_the_next_forward_pass(scene, calls):
-    left = [calls]
+    left = [calls + len(scene.images)]  # it is also asked before every image
 
     def stop():
         left[0] -= 1
@@ -107,4 +107,4 @@ def test_a_cancelled_thought_stops_at_the_next_forward_pass(scene, calls):
 def test_cancelling_given_thoughts(scene):
     calls = []
     scene.reasoner.think(scene.request(reasoning=["Slow down."]), 0, lambda: calls.append(1))
-    assert len(calls) == 2  # before the prompt, and before the thoughts
+    assert len(calls) == len(scene.images) + 2  # before every image, the prompt, and the thoughts

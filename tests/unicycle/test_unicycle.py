@@ -207,7 +207,7 @@ def test_owners_must_count_the_samples_of_every_set(space, owner):
 
 @pytest.mark.parametrize("owner", [[0, 1], [], [[0, 1, 0, 1]]])
 def test_owners_must_be_as_many_as_the_actions(space, owner):
-    assert "action_owner must have shape (4)" in refusal(space, owner=owner)
+    assert "action_owner must have shape (4,)" in refusal(space, owner=owner)
 
 
 @pytest.mark.parametrize("shape", [(0, 64, 2), (4, 63, 2), (4, 64, 3), (4, 128), (1, 4, 64, 2)])

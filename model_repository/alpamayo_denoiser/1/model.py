@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import torch
@@ -28,9 +29,10 @@ class TritonPythonModel:
         return respond(requests, self._answer)
 
     def _answer(self, request: Any) -> Tensors:
+        arrived_ns = time.monotonic_ns()
         parameters = parse_parameters(request.parameters())
         deadline = optional_numpy_input(request, "deadline_ns")
-        deadline_ns = deadline_after(parameters.deadline_ms) if deadline is None else int(deadline[0])
+        deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
         names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
         tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)).to(self.device) for name in names}
         packed = DenoiserRequest(**tensors)

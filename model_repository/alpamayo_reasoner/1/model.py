@@ -1,4 +1,5 @@
 import secrets
+import time
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,12 @@ class TritonPythonModel:
         return respond(requests, self._answer)
 
     def _answer(self, request: Any) -> Tensors:
+        arrived_ns = time.monotonic_ns()
         inputs = {name: optional_numpy_input(request, name) for name in INPUTS}
         scene = parse_request(inputs, request.parameters(), self.reasoner.settings)
         sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
         seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
-        deadline_ns = deadline_after(scene.parameters.deadline_ms)
+        deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)
 
         thoughts = self.reasoner.think(scene, seed, stop_check(request.is_cancelled, deadline_ns))
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise

@@ -1,5 +1,6 @@
 from typing import Any
 
+from contract import parse_parameters
 from triton_adapter import Tensors, numpy_input, respond, version_folder
 from unicycle import UnicycleSettings, predict
 
@@ -14,6 +15,7 @@ class TritonPythonModel:
         return respond(requests, self._answer)
 
     def _answer(self, request: Any) -> Tensors:
+        parse_parameters(request.parameters())  # it needs none, and refuses unknown ones like the other stages
         return predict(
             numpy_input(request, "normalized_action"),
             numpy_input(request, "action_owner"),

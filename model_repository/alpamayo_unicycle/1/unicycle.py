@@ -63,7 +63,7 @@ def predict(
     t0_speed = estimate_speeds(xyz, rot, dt=settings.dt, v_lambda=settings.v_lambda, v_ridge=settings.v_ridge)[-1]
     pred_xyz, pred_rot = integrate(action, float(t0_speed), float(xyz[-1, 2]), settings.dt)
 
-    if np.abs(pred_xyz).max() > MAX_DISTANCE_M:
+    if not np.abs(pred_xyz).max() <= MAX_DISTANCE_M:  # nor NaN
         raise InvalidRequest(
             f"normalized_action leads further than {MAX_DISTANCE_M:g} m; got values up to "
             f"{np.abs(normalized_action).max():g}, where a few units are usual"

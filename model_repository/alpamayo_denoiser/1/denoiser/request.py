@@ -1,11 +1,12 @@
 """The denoiser's request: five tensors of one packed sequence, checked against each other and the limits."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from contract import NO_OWNER, PROMPT_OWNER, WAYPOINTS, InvalidRequest
+from contract import NO_OWNER, PROMPT_OWNER, WAYPOINTS, InvalidRequest, check_noise, check_shape
 from torch import Tensor
 
 MAX_POSITION = 1 << 24  # beyond it float32 no longer counts
@@ -63,16 +64,17 @@ def check_request(request: DenoiserRequest, settings: DenoiserSettings) -> None:
     _check_size("action_owner", "trajectories", trajectories, settings.max_trajectories)
     if request.kv_cache.shape[3] != tokens:
         raise InvalidRequest(f"kv_cache holds {request.kv_cache.shape[3]} tokens, kv_owner {tokens}; they must agree")
-    _check_rows("action_position", request.action_position, (trajectories,))
-    _check_rows("noise", request.noise, (trajectories, WAYPOINTS, 2))
-    if not bool(torch.isfinite(request.noise).all()):
-        raise InvalidRequest("noise must be finite")
-    _check_owners(request.kv_owner, request.action_owner)
+    check_shape("action_position", request.action_position.cpu().numpy(), (trajectories,))
+    check_noise(request.noise.cpu().numpy(), trajectories)
+    _check_owners(request.kv_owner, request.action_owner, settings.max_trajectories)
     low, high = (int(x) for x in request.action_position.aminmax())
     if low < 0 or high > MAX_POSITION:
         raise InvalidRequest(f"action_position must lie in 0 .. {MAX_POSITION}, got {low} .. {high}")
-    if not bool(torch.isfinite(request.kv_cache.sum(dtype=torch.float32))):
-        raise InvalidRequest("kv_cache must be finite, in the rows that nobody owns too")
+    smallest, largest = (float(x) for x in request.kv_cache.aminmax())  # NaN where there is one
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        raise InvalidRequest(
+            f"kv_cache must be finite, in the rows that nobody owns too; its values lie in {smallest} .. {largest}"
+        )
 
 
 def _check_size(name: str, what: str, size: int, most: int) -> None:
@@ -80,14 +82,10 @@ def _check_size(name: str, what: str, size: int, most: int) -> None:
         raise InvalidRequest(f"{name} must have 1 .. {most} {what} (the repository's limit), got {size}")
 
 
-def _check_rows(name: str, tensor: Tensor, wanted: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != wanted:
-        raise InvalidRequest(f"{name} must have shape {wanted} to go with action_owner, got {tuple(tensor.shape)}")
-
-
-def _check_owners(kv_owner: Tensor, action_owner: Tensor) -> None:
-    if int(kv_owner.min()) < NO_OWNER:
-        raise InvalidRequest(f"kv_owner must be {NO_OWNER} or more, got {int(kv_owner.min())}")
+def _check_owners(kv_owner: Tensor, action_owner: Tensor, max_thoughts: int) -> None:
+    low, high = (int(x) for x in kv_owner.aminmax())
+    if low < NO_OWNER or high >= max_thoughts:
+        raise InvalidRequest(f"kv_owner must lie in {NO_OWNER} .. {max_thoughts - 1}, got {low} .. {high}")
     if int(action_owner.min()) < 0:
         raise InvalidRequest(f"action_owner must be 0 or more, got {int(action_owner.min())}")
     if not bool((kv_owner == PROMPT_OWNER).any()):

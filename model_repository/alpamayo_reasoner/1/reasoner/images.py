@@ -2,14 +2,16 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE, InvalidRequest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 PATCH = 16
@@ -17,7 +19,7 @@ MERGE = 2  # patches a side that become one token
 CELL = PATCH * MERGE
 TEMPORAL_PATCH = 2
 
-_MODES = ("RGB", "L")
+_MODES = ("RGB", "L", "1")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24  # signature, chunk length and type, width, height
 
@@ -31,24 +33,54 @@ def check_size(name: str, height: int, width: int) -> None:
         )
 
 
-def decode_image(name: str, data: object) -> npt.NDArray[np.uint8]:
-    """A JPEG or PNG file to (height, width, 3) RGB. Its EXIF orientation is ignored.
+@dataclass(frozen=True)
+class EncodedImage:
+    """A JPEG or PNG file whose header has been checked; its pixels wait until they are needed."""
+
+    name: str  # for messages
+    data: bytes
+
+
+ImageSource = npt.NDArray[np.uint8] | EncodedImage  # pixels: (3, height, width), RGB
+
+
+def check_image(name: str, data: object) -> EncodedImage:
+    """Looks at the header of a JPEG or PNG file; nothing is decoded.
 
     Raises:
-        InvalidRequest: not such a file, broken, of a refused size, or with alpha, CMYK or more than 8 bits.
+        InvalidRequest: not such a file, of a refused size, or with alpha, CMYK or more than 8 bits.
     """
     if not isinstance(data, bytes):
         raise InvalidRequest(f"{name} must be the bytes of a JPEG or PNG file, got {type(data).__name__}")
-    try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-        check_size(name, image.height, image.width)  # from the header, before anything is decoded
+    with _opened(name, data) as image:
+        check_size(name, image.height, image.width)
         _check_pixels(name, image, data)
-        return np.array(image.convert("RGB"))
+    return EncodedImage(name, data)
+
+
+def read_image(source: ImageSource) -> Tensor:
+    """(3, height, width) uint8, RGB. A file's EXIF orientation is ignored.
+
+    Raises:
+        InvalidRequest: the file is broken behind its header.
+    """
+    if isinstance(source, EncodedImage):
+        with _opened(source.name, source.data) as image:
+            source = np.array(image.convert("RGB")).transpose(2, 0, 1)
+    return torch.from_numpy(source)
+
+
+@contextmanager
+def _opened(name: str, data: bytes) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            yield image
     except InvalidRequest:
         raise
     except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error ...
+        why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"  # that one names a Python object
         raise InvalidRequest(
-            f"{name} must be a readable JPEG or PNG file; got {len(data)} bytes starting {data[:8].hex(' ')!r}: {error}"
+            f"{name} must be a readable JPEG or PNG file; got {len(data)} bytes starting {data[:8].hex(' ')!r}{why}"
         ) from error
 
 
@@ -74,8 +106,8 @@ def smart_resize(height: int, width: int, min_pixels: int, max_pixels: int) -> t
     return new_height, new_width
 
 
-def preprocess(images: Sequence[Tensor], min_pixels: int, max_pixels: int) -> tuple[Tensor, Tensor]:
-    """Resizes, normalises and cuts images into patches.
+def preprocess(images: Iterable[Tensor], min_pixels: int, max_pixels: int) -> tuple[Tensor, Tensor]:
+    """Resizes, normalises and cuts images into patches, one after the other: a full-sized one is not kept.
 
     Args:
         images: uint8 (3, height, width), RGB; sizes may differ.
@@ -87,36 +119,25 @@ def preprocess(images: Sequence[Tensor], min_pixels: int, max_pixels: int) -> tu
     """
     patches: list[Tensor] = []
     grids: list[tuple[int, int, int]] = []
-    for same_size in _runs_of_one_size(images):
-        _, old_height, old_width = same_size[0].shape
-        height, width = smart_resize(old_height, old_width, min_pixels, max_pixels)
-        patches.append(_patches(_resize(torch.stack(same_size), height, width)))
-        grids += [(1, height // PATCH, width // PATCH)] * len(same_size)
+    for image in images:
+        height, width = smart_resize(image.shape[1], image.shape[2], min_pixels, max_pixels)
+        patches.append(_patches(_resize(image, height, width)))
+        grids.append((1, height // PATCH, width // PATCH))
     return torch.cat(patches), torch.tensor(grids)
 
 
-def _runs_of_one_size(images: Sequence[Tensor]) -> list[list[Tensor]]:
-    runs: list[list[Tensor]] = []
-    for image in images:
-        if runs and runs[-1][0].shape == image.shape:
-            runs[-1].append(image)
-        else:
-            runs.append([image])
-    return runs
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    """(3, h, w) uint8. In uint8, as the reference does: going through float differs by up to 2 levels of 255."""
+    channels_last = image[None].contiguous(memory_format=torch.channels_last)  # the fast kernel's layout
+    return F.interpolate(channels_last, (height, width), mode="bicubic", antialias=True)[0]
 
 
-def _resize(images: Tensor, height: int, width: int) -> Tensor:
-    """(n, 3, h, w) uint8. In uint8, as the reference does: going through float differs by up to 2 levels of 255."""
-    channels_last = images.contiguous(memory_format=torch.channels_last)  # the fast kernel's layout
-    return F.interpolate(channels_last, (height, width), mode="bicubic", antialias=True)
-
-
-def _patches(images: Tensor) -> Tensor:
-    """(n, 3, height, width) to (n x patches, channels x 2 x 16 x 16), patches in 2 x 2 merge order."""
-    n, channels, height, width = images.shape
-    normalized = (images.float() / 255 - 0.5) / 0.5
-    grid = normalized.reshape(n, channels, height // CELL, MERGE, PATCH, width // CELL, MERGE, PATCH)
-    patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7)  # n, rows, columns, row in cell, column in cell, channel, y, x
+def _patches(image: Tensor) -> Tensor:
+    """(3, height, width) to (patches, 3 x 2 x 16 x 16), patches in 2 x 2 merge order."""
+    channels, height, width = image.shape
+    normalized = (image.float() / 255 - 0.5) / 0.5
+    grid = normalized.reshape(channels, height // CELL, MERGE, PATCH, width // CELL, MERGE, PATCH)
+    patches = grid.permute(1, 4, 2, 5, 0, 3, 6)  # rows, columns, row in cell, column in cell, channel, y, x
     # A still image fills both frames of the temporal patch.
-    patches = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL_PATCH, PATCH, PATCH)
+    patches = patches.unsqueeze(5).expand(*patches.shape[:5], TEMPORAL_PATCH, PATCH, PATCH)
     return patches.reshape(-1, channels * TEMPORAL_PATCH * PATCH * PATCH)

@@ -40,7 +40,7 @@ class PromptTokenizer:
         prompt[prompt == self._settings.history_placeholder_token] = history_tokens(ego_history_xyz, self._settings)
         return prompt[None]
 
-    def thought(self, text: str) -> list[int]:
+    def thought(self, text: str, name: str = "reasoning") -> list[int]:
         """The tokens of a given thought, up to and including the stop token.
 
         Raises:
@@ -49,12 +49,12 @@ class PromptTokenizer:
         ids = self._encode(text)
         special = [self._tokenizer.id_to_token(token) for token in ids if token in self._special]
         if special:
-            raise InvalidRequest(f"reasoning must be plain text; {text!r} holds the special tokens {special}")
+            raise InvalidRequest(f"{name} must be plain text; {text!r} holds the special tokens {special}")
         ids += self._thought_end
         if len(ids) > self._settings.max_generation_length:
             raise InvalidRequest(
-                f"reasoning of {len(ids)} tokens is too long; this repository was exported for thoughts of at most "
-                f"{self._settings.max_generation_length}"
+                f"{name} is too long: {len(ids)} tokens with its end; this repository was exported for thoughts of "
+                f"at most {self._settings.max_generation_length}"
             )
         return ids
 

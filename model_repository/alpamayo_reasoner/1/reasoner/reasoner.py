@@ -1,6 +1,6 @@
 """Qwen3-VL, thinking: one prefill, then K thoughts decoded together as one packed sequence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from contract import PROMPT_OWNER
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from reasoner.images import preprocess
+from reasoner.images import preprocess, read_image
 from reasoner.packed_sequence import PackedSequence
 from reasoner.prompt import PromptTokenizer
 from reasoner.request import ReasonerRequest
@@ -76,12 +76,17 @@ class Reasoner:
         """The request's thoughts: generated from the stream of `seed`, or the given ones.
 
         Raises:
-            InvalidRequest: a given thought is too long, or no plain text.
-            Exception: whatever `raise_if_stopped`, called before every forward pass, raises.
+            InvalidRequest: a given thought is too long or no plain text, or an image is broken.
+            Exception: whatever `raise_if_stopped`, called before every image and forward pass, raises.
         """
-        given = None if request.reasoning is None else [self.tokenizer.thought(text) for text in request.reasoning]
-        images = [torch.from_numpy(image) for image in request.images]  # only the CPU resizes in uint8
-        pixel_values, image_grid_thw = preprocess(images, self.settings.min_pixels, self.settings.max_pixels)
+        given = [self.tokenizer.thought(text, f"reasoning[{i}]") for i, text in enumerate(request.reasoning or [])]
+
+        def pixels() -> Iterator[Tensor]:
+            for image in request.images:
+                raise_if_stopped()
+                yield read_image(image)  # on the CPU: only there is a kernel that resizes in uint8
+
+        pixel_values, image_grid_thw = preprocess(pixels(), self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
         thoughts, length = request.num_traj_samples, request.max_generation_length
         room = sum(map(len, given)) if given else thoughts * length

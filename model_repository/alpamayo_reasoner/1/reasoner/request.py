@@ -1,15 +1,15 @@
 """The ensemble's whole request, checked before any model work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contract import WAYPOINTS, InvalidRequest, Parameters, check_finite, check_shape, parse_parameters
+from contract import InvalidRequest, Parameters, check_noise, check_shape, parse_parameters
 from ego_history import check_history
 
-from reasoner.images import check_size, decode_image
+from reasoner.images import ImageSource, check_image, check_size
 from reasoner.settings import ReasonerSettings
 
 DEFAULT_GENERATION_LENGTH = 256
@@ -21,7 +21,7 @@ Inputs = Mapping[str, npt.NDArray[Any] | None]
 class ReasonerRequest:
     """One driving scene. Images are camera-major, oldest frame first; positions in metres, ego frame at t0."""
 
-    images: list[npt.NDArray[np.uint8]]  # (3, height, width), RGB; sizes may differ
+    images: Sequence[ImageSource]  # sizes may differ
     ego_history_xyz: npt.NDArray[np.float32]  # (16, 3)
     num_traj_samples: int
     max_generation_length: int
@@ -40,20 +40,20 @@ def parse_request(inputs: Inputs, parameters_json: str, settings: ReasonerSettin
     reasoning = _reasoning(inputs.get("reasoning"))
     samples = _samples(parameters, reasoning, settings)
     length = _generation_length(parameters, settings)
-    xyz, rot = (_required(inputs, name) for name in ("ego_history_xyz", "ego_history_rot"))
+    xyz = _required(inputs, "ego_history_xyz", "(16, 3) metres")
+    rot = _required(inputs, "ego_history_rot", "(16, 3, 3) rotations")
     check_history(xyz, rot)
     noise = inputs.get("noise")
     if noise is not None:
-        check_shape("noise", noise, (parameters.num_traj_sets * samples, WAYPOINTS, 2))
-        check_finite("noise", noise)
+        check_noise(noise, parameters.num_traj_sets * samples)
     images = _images(inputs.get("image_frames"), inputs.get("encoded_frames"), settings.max_images)
     return ReasonerRequest(images, xyz, samples, length, parameters, noise, reasoning)
 
 
-def _required(inputs: Inputs, name: str) -> npt.NDArray[Any]:
+def _required(inputs: Inputs, name: str, what: str) -> npt.NDArray[Any]:
     tensor = inputs.get(name)
     if tensor is None:
-        raise InvalidRequest(f"input {name} is missing")
+        raise InvalidRequest(f"input {name} is missing; wanted FP32 {what}, 10 Hz, in the ego frame at t0")
     return tensor
 
 
@@ -93,17 +93,14 @@ def _utf8(name: str, text: bytes) -> str:
         raise InvalidRequest(f"{name} must be UTF-8: {error}") from None
 
 
-def _images(
-    frames: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, most: int
-) -> list[npt.NDArray[np.uint8]]:
+def _images(frames: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, most: int) -> Sequence[ImageSource]:
     if (frames is None) == (encoded is None):
         given = "neither" if frames is None else "both"
         raise InvalidRequest(f"give exactly one of image_frames and encoded_frames; got {given}")
     if encoded is not None:
         check_shape("encoded_frames", encoded, (None, None))
         _check_count("encoded_frames", encoded, most)
-        decoded = [decode_image(f"encoded_frames[{c}, {f}]", encoded[c, f]) for c, f in np.ndindex(*encoded.shape)]
-        return [image.transpose(2, 0, 1) for image in decoded]
+        return [check_image(f"encoded_frames[{c}, {f}]", encoded[c, f]) for c, f in np.ndindex(*encoded.shape)]
     assert frames is not None
     check_shape("image_frames", frames, (None, None, 3, None, None))
     check_size("image_frames", *frames.shape[-2:])
