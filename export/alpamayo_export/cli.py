@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)
         checkpoint = open_checkpoint(args.checkpoint)
-        print(f"alpamayo-export: {checkpoint.folder} is whole; writing {args.output}", file=sys.stderr)
+        print(f"alpamayo-export: {checkpoint.folder} is whole", file=sys.stderr)
         export(checkpoint, args.output, Options(args.precision, args.denoiser, limits))
     except (ExportError, OSError) as error:
         print(f"alpamayo-export: {error}", file=sys.stderr)

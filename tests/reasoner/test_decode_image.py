@@ -195,3 +195,8 @@ def test_what_is_broken_behind_its_header_is_refused_when_it_is_read():
     checked = check_image(NAME, file[: len(file) // 2])
     with pytest.raises(InvalidRequest, match="readable JPEG or PNG file"):
         read_image(checked)
+
+
+def test_a_bomb_is_measured_by_its_header():
+    with pytest.raises(InvalidRequest, match=r"60000 x 60000 pixels; wanted sides of 32 \.\. 8192"):
+        check_image(NAME, png(60000, 60000, 8, 2, b""))

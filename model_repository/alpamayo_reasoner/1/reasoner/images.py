@@ -19,6 +19,8 @@ MERGE = 2  # patches a side that become one token
 CELL = PATCH * MERGE
 TEMPORAL_PATCH = 2
 
+Image.MAX_IMAGE_PIXELS = None  # check_size knows better, and looks before anything is decoded
+
 _MODES = ("RGB", "L", "1")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24  # signature, chunk length and type, width, height
