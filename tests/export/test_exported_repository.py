@@ -135,7 +135,8 @@ def test_the_hash_depends_on_every_file(copy):
 
 
 def test_no_path_of_this_machine_is_in_the_repository(repository, checkpoint):
-    for name, data in contents(repository).items():
+    exported = {name: data for name, data in contents(repository).items() if "__pycache__" not in name}  # a server's
+    for name, data in exported.items():
         for path in (checkpoint, repository, Path(cli.__file__).parent):
             assert str(path).encode() not in data, name
 

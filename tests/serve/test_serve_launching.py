@@ -34,18 +34,23 @@ def refusal(*arguments, **options) -> str:
 
 @pytest.fixture
 def path_with_tritonserver(tmp_path):
-    """A PATH on which a tritonserver lies that says how it was called, and exits with 7."""
+    """A PATH on which a tritonserver lies that writes down how it was called, beside itself, and exits with 7."""
     server = tmp_path / "bin" / "tritonserver"
     server.parent.mkdir()
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" PYTHONPATH="$PYTHONPATH" PATH="$PATH"\nexit 7\n')
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" PYTHONPATH="$PYTHONPATH" PATH="$PATH" >"$0.called"\nexit 7\n')
     server.chmod(0o755)
     return f"{server.parent}:{os.environ['PATH']}"
 
 
-def test_tritonserver_on_path_is_preferred(toy_repository, path_with_tritonserver):
+def how_it_was_called(tmp_path) -> list[str]:
+    return (tmp_path / "bin" / "tritonserver.called").read_text().splitlines()
+
+
+def test_tritonserver_on_path_is_preferred(toy_repository, path_with_tritonserver, tmp_path):
     result = run(toy_repository, *ANY_PORTS, "--", "--log-verbose=1", PATH=path_with_tritonserver, PYTHONPATH="mine")
-    words = result.stderr.splitlines()
+    words = how_it_was_called(tmp_path)
     assert result.returncode == 7
+    assert "alpamayo-serve: tritonserver exited with code 7" in result.stderr.splitlines()
     assert result.stdout == ""
     assert {
         f"--model-repository={toy_repository}",
@@ -61,7 +66,6 @@ def test_tritonserver_on_path_is_preferred(toy_repository, path_with_tritonserve
         "--log-verbose=1",
         "PYTHONPATH=mine",
         f"PATH={path_with_tritonserver}",
-        "alpamayo-serve: tritonserver exited with code 7",
     } <= set(words)
     assert not [word for word in words if word.startswith("--backend-directory")]
     ports = {word for word in words if "-port=" in word}
@@ -76,9 +80,9 @@ def test_default_ports():
         assert re.search(rf"--{service}-port PORT\s+default {port};", usage)
 
 
-def test_host_is_where_all_three_listen(toy_repository, path_with_tritonserver):
-    result = run(toy_repository, *ANY_PORTS, "--host=0.0.0.0", PATH=path_with_tritonserver)
-    addresses = [word for word in result.stderr.splitlines() if "-address=" in word]
+def test_host_is_where_all_three_listen(toy_repository, path_with_tritonserver, tmp_path):
+    run(toy_repository, *ANY_PORTS, "--host=0.0.0.0", PATH=path_with_tritonserver)
+    addresses = [word for word in how_it_was_called(tmp_path) if "-address=" in word]
     assert sorted(addresses) == ["--grpc-address=0.0.0.0", "--http-address=0.0.0.0", "--metrics-address=0.0.0.0"]
 
 
