@@ -18,6 +18,7 @@ from alpamayo_client import AlpamayoClient
 from alpamayo_export.export import Options, export, open_checkpoint
 from alpamayo_export.limits import Limits
 from alpamayo_serve.serving import serving
+from baseline import Baseline
 from machine import describe
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,8 +26,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "model_repository"), str(ROOT / "model_repository" / "alpamayo_reasoner" / "1")]
-from baseline import Baseline  # noqa: E402
-from reasoner.images import preprocess  # noqa: E402
+from reasoner.images import preprocess  # noqa: E402  # a stage's module: where it lies has to be said first
 
 GOLDEN = ROOT / "tests" / "golden"
 SAMPLES = (1, 6)

@@ -30,6 +30,7 @@ def _respond_to_one(request: Any, answer: Callable[[Any], Tensors]) -> Any:
     except InvalidRequest as error:
         return _error(str(error), pb_utils.TritonError.INVALID_ARG)
     except Cancelled as error:
+        pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone: nobody else is told
         return _error(str(error), pb_utils.TritonError.CANCELLED)
     except Exception as error:
         pb_utils.Logger.log_error(traceback.format_exc())

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 README = (ROOT / "README.md").read_text()
@@ -14,6 +16,15 @@ def test_tables_are_what_the_results_say():
 
     assert "<!-- golden_cpu.json -->" in README
     assert rendered(README) == README, "run `make readme`"
+
+
+def test_gpu_memory_for_the_kv_cache():
+    """At the released size, whose prompt has some 130 tokens besides its images'."""
+    for trajectories, words in ((32, "4.1 GB for the hand-over"), (6, "(2.2 GB with\n`--max-trajectories 6`)")):
+        tokens = max_kv_tokens(Limits(16, trajectories, 256), 130, min_pixels=163840, max_pixels=196608)
+        (pool,) = [f for f in tritonserver_flags(0, KvCache(36, 8, 128, tokens, "bf16").max_bytes, True) if "cuda" in f]
+        assert words in README
+        assert f"{int(pool.rpartition(':')[2]) / 1e9:.1f} GB" in words
 
 
 def test_make_targets_exist():

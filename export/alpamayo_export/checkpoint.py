@@ -72,19 +72,15 @@ class Weights:
                     tensors |= {name: file.get_tensor(name) for name in here}
         return tensors
 
-    def types(self) -> dict[str, str]:
-        types: dict[str, str] = {}
+    def headers(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Every tensor's shape and type, by safetensors' names of types (F32, BF16, ...)."""
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
         for shard in self.shards:
             with _open(self.folder / shard) as file:
-                types |= {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-        return types
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {}
-        for shard in self.shards:
-            with _open(self.folder / shard) as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return shapes
+                for name in file.offset_keys():
+                    header = file.get_slice(name)
+                    found[name] = (tuple(header.get_shape()), header.get_dtype())
+        return found
 
 
 def _shards(index: Path) -> list[str]:
@@ -102,7 +98,7 @@ def _open(path: Path) -> safe_open:
 
 
 def check_types(types: Mapping[str, str]) -> None:
-    """Raises ExportError unless every weight is of a floating-point type (safetensors' names: F32, BF16, ...)."""
+    """Raises ExportError unless every weight is of a floating-point type."""
     wrong = [f"{name} is {kind}" for name, kind in sorted(types.items()) if kind not in _FLOATS]
     if wrong:
         raise ExportError(f"weights must be {', '.join(_FLOATS)}: {'; '.join(wrong[:10])}")

@@ -61,12 +61,13 @@ def open_checkpoint(name_or_path: str) -> Checkpoint:
     weights = Weights.find(folder)
     with torch.device("meta"):
         step = DenoisingStep(config.action_in_proj, expert)
-    check_types(weights.types())
+    headers = weights.headers()
+    check_types({name: kind for name, (_, kind) in headers.items()})
     expected = {f"vlm.{name}": shape for name, shape in vlm_shapes(vlm).items()}
     expected |= {name: tuple(tensor.shape) for name, tensor in step.state_dict().items()}
     expected |= {f"action_space.{name}": () for name in _ACTION_STATS}
     buffers = [name for name, _ in step.named_buffers()] + [f"action_space.{name}" for name in _ACTION_STATS]
-    check_shapes(weights.shapes(), expected, optional=buffers)
+    check_shapes({name: shape for name, (shape, _) in headers.items()}, expected, optional=buffers)
     return Checkpoint(folder, config, vlm_folder, vlm, expert, weights)
 
 

@@ -22,11 +22,12 @@ READY = re.compile(r"alpamayo-serve: ready, gRPC (\S+:\d+), HTTP (\S+:\d+), metr
 
 @dataclass(frozen=True)
 class LiveServer:
-    """Where it answers: host:port for gRPC and HTTP, a URL for the metrics."""
+    """Where it answers (host:port for gRPC and HTTP, a URL for the metrics), and its log."""
 
     grpc: str
     http: str
     metrics: str
+    log: Path
 
     def waiting(self, model: str) -> int:
         """Requests that wait for an instance of `model` to become free."""
@@ -51,7 +52,7 @@ def live_server(repository: Path, folder: Path) -> Iterator[LiveServer]:
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"TMPDIR": str(temporary)}
         )
     try:
-        yield LiveServer(*_ready_line(process, folder / "log"))
+        yield LiveServer(*_ready_line(process, folder / "log"), folder / "log")
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_S) == 0, (folder / "log").read_text()
     finally:

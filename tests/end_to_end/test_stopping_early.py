@@ -95,6 +95,10 @@ def send(triton, model, inputs, parameters):
     ids=["reasoner", "denoiser"],
 )
 def test_a_cancelled_call_makes_way_for_the_one_that_waits(server, triton, assert_still_serving, model, long, short):
+    def stopped():
+        return server.log.read_text().count("stopped working: the request was cancelled by its caller")
+
+    before = stopped()
     call, answers = send(triton, model, *long)
     _, answers_to_short = send(triton, model, *short)
     until(lambda: server.waiting(model) == 1, "the short request to wait behind the long one")
@@ -105,6 +109,7 @@ def test_a_cancelled_call_makes_way_for_the_one_that_waits(server, triton, asser
     assert "cancel" in str(error).lower()
     result, error = answers_to_short.get(timeout=PATIENCE_S)
     assert error is None
+    assert stopped() == before + 1  # not: finished for nobody
     assert_still_serving()
 
 

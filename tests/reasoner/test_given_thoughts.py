@@ -53,7 +53,7 @@ def teach(scene, tokens: list[int]) -> None:
 def taught(reasoner_folder, scene):
     """The scene, with a reasoner of its own that says SENTENCE of it."""
     taught = scene.of(Reasoner(reasoner_folder, torch.device("cpu")))
-    teach(taught, taught.reasoner.tokenizer.thought(SENTENCE))
+    teach(taught, taught.reasoner.tokenizer.thought(SENTENCE, "reasoning[0]"))
     return taught
 
 
@@ -83,13 +83,17 @@ def test_given_thoughts_do_not_change_one_another(scene, kv_of):
     "text", [SENTENCE, "", "a", "Vorsicht: Fußgänger!", "減速して、左に曲がる。", "🚸 → 30 km/h", "a\nb  c"]
 )
 def test_text_comes_back(reasoner, text):
-    assert reasoner.tokenizer.chain_of_causation(reasoner.tokenizer.thought(text)) == text
+    assert reasoner.tokenizer.chain_of_causation(reasoner.tokenizer.thought(text, "reasoning[0]")) == text
 
 
 def test_a_thought_ends_with_its_end_and_the_stop_token(reasoner):
     cot_end = reasoner.tokenizer._encode("<|cot_end|>")
-    assert reasoner.tokenizer.thought("") == [*cot_end, reasoner.settings.stop_token]
-    assert reasoner.tokenizer.thought("a") == [*reasoner.tokenizer._encode("a"), *cot_end, reasoner.settings.stop_token]
+    assert reasoner.tokenizer.thought("", "reasoning[0]") == [*cot_end, reasoner.settings.stop_token]
+    assert reasoner.tokenizer.thought("a", "reasoning[0]") == [
+        *reasoner.tokenizer._encode("a"),
+        *cot_end,
+        reasoner.settings.stop_token,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_special_tokens_are_refused(scene, special):
 def test_a_thought_longer_than_the_repository_allows_is_refused(scene):
     longest = scene.reasoner.settings.max_generation_length
     letters = "Q" * (longest - 2)
-    assert len(scene.reasoner.tokenizer.thought(letters)) == longest
+    assert len(scene.reasoner.tokenizer.thought(letters, "reasoning[0]")) == longest
     with pytest.raises(InvalidRequest, match=rf"reasoning\[0\] is too long: {longest + 1} tokens .* at most {longest}"):
         scene.think(reasoning=[letters + "Q"])
 

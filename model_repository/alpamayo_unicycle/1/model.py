@@ -2,7 +2,7 @@ from typing import Any
 
 from contract import parse_parameters
 from triton_adapter import Tensors, numpy_input, respond, version_folder
-from unicycle import UnicycleSettings, predict
+from unicycle import UnicycleSettings, predict, warm_up
 
 
 class TritonPythonModel:
@@ -10,6 +10,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         self.settings = UnicycleSettings.load(version_folder(args))
+        warm_up(self.settings)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return respond(requests, self._answer)

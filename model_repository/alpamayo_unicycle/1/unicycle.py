@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contract import WAYPOINTS, InvalidRequest, check_finite, check_shape
+from contract import HISTORY_POSES, WAYPOINTS, InvalidRequest, check_finite, check_shape
 from ego_history import check_history, estimate_speeds
 
 Array = npt.NDArray[np.float64]
@@ -78,6 +78,12 @@ def predict(
         "action": by_set(action).astype(np.float32),
         "within_bounds": by_set(within_bounds(action, settings)),
     }
+
+
+def warm_up(settings: UnicycleSettings) -> None:
+    """Predicts once, standing still: the first call of numpy's linear algebra is slower than all others."""
+    xyz, rot = np.zeros((HISTORY_POSES, 3), np.float32), np.tile(np.eye(3, dtype=np.float32), (HISTORY_POSES, 1, 1))
+    predict(np.zeros((1, WAYPOINTS, 2), np.float32), np.zeros(1, np.int32), xyz, rot, settings)
 
 
 def _samples(action_owner: npt.NDArray[np.int32], trajectories: int) -> int:

@@ -40,8 +40,8 @@ class PromptTokenizer:
         prompt[prompt == self._settings.history_placeholder_token] = history_tokens(ego_history_xyz, self._settings)
         return prompt[None]
 
-    def thought(self, text: str, name: str = "reasoning") -> list[int]:
-        """The tokens of a given thought, up to and including the stop token.
+    def thought(self, text: str, name: str) -> list[int]:
+        """The tokens of a given thought, up to and including the stop token; `name` is for messages.
 
         Raises:
             InvalidRequest: it is longer than a generated one may be, or holds one of the tokenizer's special tokens.

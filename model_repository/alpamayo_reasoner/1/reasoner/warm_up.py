@@ -16,8 +16,8 @@ def warm_up(reasoner: Reasoner) -> None:
     request = ReasonerRequest(
         images=[grey] * reasoner.settings.max_images,
         ego_history_xyz=np.zeros((HISTORY_POSES, 3), dtype=np.float32),
-        num_traj_samples=1,
+        num_traj_samples=min(2, reasoner.settings.max_trajectories),
         max_generation_length=min(LENGTH, reasoner.settings.max_generation_length),
-        parameters=Parameters(temperature=0),
+        parameters=Parameters(),
     )
     reasoner.think(request, seed=0)
