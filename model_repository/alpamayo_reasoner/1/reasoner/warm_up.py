@@ -7,7 +7,7 @@ from reasoner.reasoner import Reasoner
 from reasoner.request import ReasonerRequest
 
 HEIGHT, WIDTH = 1080, 1920
-LENGTH = 2  # tokens: a prefill and two decoding steps
+LENGTH = 2  # tokens: one from the prefill, and one from a decoding step
 
 
 def warm_up(reasoner: Reasoner) -> None:
