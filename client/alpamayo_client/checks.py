@@ -76,6 +76,13 @@ def check_future(ego_future_xyz: ArrayLike) -> NDArray[np.float32]:
     return float_array("ego_future_xyz", ego_future_xyz, (WAYPOINTS, 3))
 
 
+def check_trajectories(name: str, value: ArrayLike, numbers: int) -> NDArray[np.float32]:
+    """(1, sets, samples, 64, numbers) as in an answer, float32, every number finite, at least one trajectory."""
+    array = _as_array(name, value)
+    fits = array.shape[3:] == (WAYPOINTS, numbers) and array.shape[0] == 1 and array.size > 0
+    return _finite_floats(name, array, fits, f"(1, sets, samples, {WAYPOINTS}, {numbers})")
+
+
 def check_reasoning(reasoning: Sequence[str]) -> NDArray[np.object_]:
     """Object (samples,) of UTF-8: one thought per sample."""
     if not _is_list(reasoning) or not reasoning or not all(isinstance(thought, str) for thought in reasoning):
@@ -123,9 +130,13 @@ def float_array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[
     array = _as_array(name, value)
     if array.ndim == len(shape) + 2 and array.shape[:2] == (1, 1):  # the reference's batch axes
         array = array[0, 0]
-    if array.dtype.kind not in "fiu" or array.shape != shape:
+    return _finite_floats(name, array, array.shape == shape, str(shape))
+
+
+def _finite_floats(name: str, array: NDArray[Any], fits: bool, wanted_shape: str) -> NDArray[np.float32]:
+    if array.dtype.kind not in "fiu" or not fits:
         raise InvalidRequestError(
-            f"{name}: got {array.dtype} of shape {array.shape}, wanted floating-point numbers of shape {shape}"
+            f"{name}: got {array.dtype} of shape {array.shape}, wanted floating-point numbers of shape {wanted_shape}"
         )
     with np.errstate(over="ignore"):  # too large for float32 is reported as not finite
         array = array.astype(np.float32)

@@ -1,32 +1,161 @@
+"""Every number here can be checked by hand: distances are constant over stretches of waypoints."""
+
+import math
+
 import numpy as np
 import pytest
 from alpamayo_client import InvalidRequestError
-from alpamayo_client.metrics import min_ade
+from alpamayo_client.metrics import ade, ade_of_mean, fde, min_ade, min_ade_by_horizon, min_fde, miss_rate
+
+STANDING = np.zeros((64, 3))
+DISTANCE_METRICS = [ade, fde, min_ade, min_ade_by_horizon, ade_of_mean, min_fde, miss_rate]
+
+
+def predict(*sets):
+    """(1, sets, samples, 64, 3) from each sample's distances: STANDING was driven, so that x alone is the distance."""
+    xyz = np.zeros((1, len(sets), len(sets[0]), 64, 3))
+    xyz[0, ..., 0] = sets
+    return xyz
+
+
+def metres(*stretches):
+    """(64,) from (waypoints, metres) one after the other."""
+    return np.concatenate([np.full(count, distance) for count, distance in stretches])
+
+
+# Best over 6.4 s is the second (32 m in 64 waypoints, against 64 m); over 0.5 s it is the first.
+LATE, EARLY = metres((32, 0.0), (32, 2.0)), metres((32, 1.0), (32, 0.0))
+
+
+def test_distances_per_trajectory():
+    predicted = predict([LATE, EARLY], [metres((64, 3.0)), metres((63, 0.0), (1, 6.4))])
+    np.testing.assert_allclose(ade(predicted, STANDING), [[[1.0, 0.5], [3.0, 0.1]]])
+    np.testing.assert_allclose(fde(predicted, STANDING), [[[2.0, 0.0], [3.0, 6.4]]], rtol=1e-6)
+
+
+def test_distances_are_taken_in_x_and_y():
+    driven = np.tile([10.0, 20.0, 50.0], (64, 1))
+    predicted = np.tile([13.0, 16.0, 0.0], (1, 1, 1, 64, 1))  # 3 and 4 m off, and 50 m below
+    assert ade(predicted, driven) == fde(predicted, driven) == 5.0
+    assert min_ade(predicted, driven) == ade_of_mean(predicted, driven) == min_fde(predicted, driven) == 5.0
+    assert min_ade_by_horizon(predicted, driven) == dict.fromkeys([0.5, 1.0, 3.0, 5.0, 6.4], 5.0)
+
+
+def test_waypoints_are_compared_with_those_of_the_same_time():
+    driven = np.zeros((64, 3))
+    driven[:, 0] = np.arange(64)
+    predicted = driven[None, None, None] + [0.0, 1.0, 0.0]
+    assert ade(predicted, driven) == fde(predicted, driven) == 1.0
+
+
+def test_a_future_may_have_the_references_batch_axes():
+    assert min_ade(predict([LATE]), STANDING[None, None]) == 1.0
 
 
 def test_the_best_sample_counts_on_average_over_sets():
-    driven = np.zeros((64, 3))
-    predicted = np.zeros((1, 2, 2, 64, 3))
-    predicted[0, 0, 0, :, 0] = 3.0
-    predicted[0, 0, 0, :, 1] = 4.0  # 5 m off everywhere
-    predicted[0, 0, 1, :32, 0] = 2.0  # 2 m off half of the time: 1 m
-    predicted[0, 1, :, :, 1] = 7.0
-    assert min_ade(predicted, driven) == pytest.approx((1.0 + 7.0) / 2)
-
-
-def test_height_does_not_count():
-    driven = np.zeros((1, 1, 64, 3))
-    driven[..., 2] = 50.0
-    assert min_ade(np.zeros((1, 1, 1, 64, 3)), driven) == 0.0
+    predicted = predict([metres((64, 5.0)), LATE], [metres((64, 7.0)), metres((64, 9.0))])
+    assert min_ade(predicted, STANDING) == pytest.approx((1.0 + 7.0) / 2)
+    assert min_fde(predicted, STANDING) == pytest.approx((2.0 + 7.0) / 2)
 
 
 def test_the_minimum_is_over_trajectories_not_over_waypoints():
-    predicted = np.zeros((1, 1, 2, 64, 3))
-    predicted[0, 0, 0, :32, 0] = 2.0
-    predicted[0, 0, 1, 32:, 0] = 2.0  # each is right where the other is wrong
-    assert min_ade(predicted, np.zeros((64, 3))) == pytest.approx(1.0)
+    predicted = predict([metres((32, 2.0), (32, 0.0)), metres((32, 0.0), (32, 2.0))])  # right where the other is wrong
+    assert min_ade(predicted, STANDING) == pytest.approx(1.0)
 
 
-def test_a_future_of_another_length():
-    with pytest.raises(InvalidRequestError, match=r"ego_future_xyz: got float64 of shape \(63, 3\)"):
-        min_ade(np.zeros((1, 1, 1, 64, 3)), np.zeros((63, 3)))
+def test_a_horizon_cuts_the_sample_that_is_best_over_all_of_it():
+    predicted = predict([LATE, EARLY])
+    assert min_ade_by_horizon(predicted, STANDING) == pytest.approx(
+        {0.5: 1.0, 1.0: 1.0, 3.0: 1.0, 5.0: 32 / 50, 6.4: 0.5}
+    )
+    assert min_ade_by_horizon(predicted, STANDING, [6.4]) == {6.4: min_ade(predicted, STANDING)}
+
+
+def test_every_set_has_its_own_best_sample_at_a_horizon():
+    predicted = predict([LATE, EARLY], [metres((3, 4.0), (61, 0.0)), metres((64, 10.0))])
+    assert min_ade_by_horizon(predicted, STANDING, [0.3, 0.6]) == pytest.approx(
+        {0.3: (1.0 + 4.0) / 2, 0.6: (1.0 + 2.0) / 2}
+    )
+
+
+def test_horizons_are_times_of_waypoints():
+    predicted = predict([np.arange(1.0, 65.0)])  # the mean of 1 .. n is (n + 1) / 2
+    horizons = [0.1, 0.1 * 3, np.float32(0.7), 2, np.float32(6.4)]  # floats just above and below
+    found = min_ade_by_horizon(predicted, STANDING, horizons)
+    assert list(found) == horizons
+    assert list(found.values()) == pytest.approx([1.0, 2.0, 4.0, 10.5, 32.5])
+
+
+@pytest.mark.parametrize("horizon_s", [0, -0.5, 0.04, 0.05, 0.55, 6.45, 6.5, 64, math.nan, math.inf])
+def test_a_horizon_between_or_beyond_the_waypoints(horizon_s):
+    with pytest.raises(InvalidRequestError, match=rf"horizons_s: got {horizon_s} s, wanted .*: 0\.1, 0\.2 \.\. 6\.4 s"):
+        min_ade_by_horizon(predict([LATE]), STANDING, [0.5, horizon_s])
+
+
+def test_a_horizon_that_is_no_number():
+    with pytest.raises(InvalidRequestError, match="horizons_s: got '1', wanted a number"):
+        min_ade_by_horizon(predict([LATE]), STANDING, "1")
+
+
+def test_opposite_trajectories_have_a_mean_between_them():
+    predicted = predict([metres((64, 6.0)), metres((64, -6.0))], [metres((64, 8.0)), metres((64, -4.0))])
+    assert ade_of_mean(predicted, STANDING) == pytest.approx(1.0)  # (6 - 6 + 8 - 4) / 4
+
+
+def test_the_final_distance_has_a_best_sample_of_its_own():
+    predicted = predict([metres((64, 1.0)), metres((63, 5.0), (1, 0.5))])
+    assert min_fde(predicted, STANDING) == 0.5
+
+
+def test_a_set_misses_if_all_of_its_samples_end_too_far_away():
+    hit = [metres((63, 9.0), (1, 2.0)), metres((64, 3.0))]  # at the threshold is a hit
+    missed = [metres((63, 0.0), (1, 2.01)), metres((64, 3.0))]
+    assert miss_rate(predict(hit), STANDING) == 0.0
+    assert miss_rate(predict(missed), STANDING) == 1.0
+    assert miss_rate(predict(hit, missed, missed, missed), STANDING) == 0.75
+    assert miss_rate(predict(hit, missed, missed, missed), STANDING, threshold_m=2.5) == 0.0
+    assert miss_rate(predict(hit, missed, missed, missed), STANDING, threshold_m=1) == 1.0
+
+
+@pytest.mark.parametrize("threshold_m", [0, -2.0, math.nan, math.inf])
+def test_a_threshold_that_is_none(threshold_m):
+    with pytest.raises(InvalidRequestError, match=f"threshold_m: got {threshold_m}, wanted metres above zero"):
+        miss_rate(predict([LATE]), STANDING, threshold_m)
+
+
+def with_nan():
+    predicted = predict([LATE])
+    predicted[0, 0, 0, 7, 1] = np.nan
+    return predicted
+
+
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
+@pytest.mark.parametrize(
+    ("predicted", "message"),
+    [
+        (np.zeros((1, 1, 64, 3)), r"got float64 of shape \(1, 1, 64, 3\), wanted .* \(1, sets, samples, 64, 3\)"),
+        (np.zeros((2, 1, 1, 64, 3)), r"got float64 of shape \(2, 1, 1, 64, 3\), wanted"),
+        (np.zeros((1, 1, 1, 63, 3)), r"got float64 of shape \(1, 1, 1, 63, 3\), wanted"),
+        (np.zeros((1, 1, 1, 64, 2)), r"got float64 of shape \(1, 1, 1, 64, 2\), wanted"),
+        (np.zeros((1, 1, 0, 64, 3)), r"got float64 of shape \(1, 1, 0, 64, 3\), wanted"),
+        (np.zeros((1, 1, 1, 64, 3), str), "got <U1 of shape .*, wanted floating-point numbers"),
+        (with_nan(), r"1 of 192 numbers are not finite, the first at \(0, 0, 0, 7, 1\)"),
+        ([[1, 2], [3]], "wanted an array of numbers in host memory, got"),
+    ],
+)
+def test_predictions_that_are_none(metric, predicted, message):
+    with pytest.raises(InvalidRequestError, match=f"pred_xyz: {message}"):
+        metric(predicted, STANDING)
+
+
+@pytest.mark.parametrize("metric", DISTANCE_METRICS)
+@pytest.mark.parametrize(
+    ("driven", "message"),
+    [
+        (np.zeros((63, 3)), r"got float64 of shape \(63, 3\), wanted .* \(64, 3\)"),
+        (np.full((64, 3), np.inf), "192 of 192 numbers are not finite"),
+    ],
+)
+def test_futures_that_are_none(metric, driven, message):
+    with pytest.raises(InvalidRequestError, match=f"ego_future_xyz: {message}"):
+        metric(predict([LATE]), driven)
