@@ -1,11 +1,11 @@
-"""Every number here can be checked by hand: distances are constant over stretches of waypoints."""
+"""Every number here can be checked by hand: distances are constant over stretches of waypoints, actions over time."""
 
 import math
 
 import numpy as np
 import pytest
 from alpamayo_client import InvalidRequestError
-from alpamayo_client.metrics import ade, ade_of_mean, fde, min_ade, min_ade_by_horizon, min_fde, miss_rate
+from alpamayo_client.metrics import ade, ade_of_mean, comfort, fde, min_ade, min_ade_by_horizon, min_fde, miss_rate
 
 STANDING = np.zeros((64, 3))
 DISTANCE_METRICS = [ade, fde, min_ade, min_ade_by_horizon, ade_of_mean, min_fde, miss_rate]
@@ -129,7 +129,7 @@ def with_nan():
     return predicted
 
 
-@pytest.mark.parametrize("metric", DISTANCE_METRICS)
+@pytest.mark.parametrize("metric", [*DISTANCE_METRICS, comfort])
 @pytest.mark.parametrize(
     ("predicted", "message"),
     [
@@ -144,8 +144,9 @@ def with_nan():
     ],
 )
 def test_predictions_that_are_none(metric, predicted, message):
+    other = np.zeros((1, 1, 1, 64, 2)) if metric is comfort else STANDING
     with pytest.raises(InvalidRequestError, match=f"pred_xyz: {message}"):
-        metric(predicted, STANDING)
+        metric(predicted, other)
 
 
 @pytest.mark.parametrize("metric", DISTANCE_METRICS)
@@ -159,3 +160,93 @@ def test_predictions_that_are_none(metric, predicted, message):
 def test_futures_that_are_none(metric, driven, message):
     with pytest.raises(InvalidRequestError, match=f"ego_future_xyz: {message}"):
         metric(predict([LATE]), driven)
+
+
+def drive(t0_speed, acceleration, curvature):
+    """`comfort`'s arguments for one trajectory, step by step along the contract's kinematics; scalars are constant."""
+    pairs = np.stack(np.broadcast_arrays(acceleration, curvature, np.zeros(64))[:2], axis=-1)
+    x = y = theta = 0.0
+    speed, xyz = t0_speed, []
+    for a, kappa in pairs:
+        next_speed, next_theta = speed + a * 0.1, theta + kappa * (speed * 0.1 + a * 0.005)
+        x += (speed * math.cos(theta) + next_speed * math.cos(next_theta)) * 0.05
+        y += (speed * math.sin(theta) + next_speed * math.sin(next_theta)) * 0.05
+        speed, theta = next_speed, next_theta
+        xyz.append([x, y, 0.0])
+    return np.array(xyz)[None, None, None], pairs[None, None, None]
+
+
+def comfort_of(*driving):
+    """Comfort's five numbers in the order of its fields, of one trajectory."""
+    found = comfort(*drive(*driving))
+    return [value.item() for value in vars(found).values()]
+
+
+def test_comfort_has_a_value_per_trajectory():
+    cars = [drive(speed, 0.0, 0.0) for speed in range(1, 7)]
+    xyz, action = (np.concatenate(arrays, axis=2).reshape(1, 2, 3, 64, -1) for arrays in zip(*cars, strict=True))
+    found = comfort(xyz, action)
+    assert [value.shape for value in vars(found).values()] == [(1, 2, 3)] * 5
+    np.testing.assert_allclose(found.min_speed_mps, [[[1, 2, 3], [4, 5, 6]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_lateral_acceleration_in_a_circle(side):
+    # 10 m/s on a radius of 20 m: v^2 / r = 5 m/s2
+    assert comfort_of(10.0, 0.0, side * 0.05) == pytest.approx([0.0, 0.05, 0.0, 5.0, 10.0], rel=1e-6)
+
+
+def test_a_start_in_a_hairpin():
+    # After 2 rad in the first 0.1 s, the car is 0.5 (1 + cos 2) = 0.29 m ahead; a straight step were 1 m.
+    assert comfort_of(10.0, 0.0, 2.0)[-2:] == pytest.approx([200.0, 10.0], rel=1e-6)
+
+
+def test_speeding_up_counts_to_the_end_of_the_last_step():
+    # 2 m/s to 2 + 64 * 0.1 * 0.5 = 5.2 m/s: 0.1 * 5.2^2 = 2.704
+    assert comfort_of(2.0, 0.5, 0.1) == pytest.approx([0.5, 0.1, 0.0, 2.704, 2.0], rel=1e-6)
+
+
+def test_braking_counts_from_t0():
+    # 8 m/s to 8 - 64 * 0.1 = 1.6 m/s: 0.1 * 8^2 = 6.4
+    assert comfort_of(8.0, -1.0, 0.1) == pytest.approx([1.0, 0.1, 0.0, 6.4, 1.6], rel=1e-6)
+
+
+def test_braking_past_standstill_is_going_backwards():
+    # 2 m/s to 2 - 6.4 = -4.4 m/s: 0.1 * 4.4^2 = 1.936
+    assert comfort_of(2.0, -1.0, 0.1) == pytest.approx([1.0, 0.1, 0.0, 1.936, -4.4], rel=1e-6)
+
+
+@pytest.mark.parametrize("curvature", [0.0, 0.2, -0.2])
+def test_backwards_from_the_start(curvature):
+    assert comfort_of(-3.0, 0.0, curvature)[-1] == pytest.approx(-3.0, rel=1e-6)
+
+
+def test_jerk_is_between_steps():
+    acceleration = np.array([3.0] * 20 + [2.5] * 20 + [3.2] * 24)  # -0.5 and +0.7 m/s2 in 0.1 s
+    assert comfort_of(20.0, acceleration, 0.0) == pytest.approx([3.2, 0.0, 7.0, 0.0, 20.0], rel=1e-5)
+    assert comfort_of(20.0, -acceleration, 0.0)[2] == pytest.approx(7.0, rel=1e-5)
+
+
+def test_lateral_acceleration_is_large_where_curvature_and_speed_are_together():
+    curvature = np.zeros(64)
+    curvature[9:11] = -0.1, 0.02  # 0.9 .. 1.0 s and 1.0 .. 1.1 s, at 10 .. 11 and 11 .. 12 m/s
+    assert comfort_of(1.0, 10.0, curvature)[1:4] == pytest.approx([0.1, 0.0, 0.1 * 11**2], rel=1e-5)
+
+
+def test_standing_still_and_stopping_in_the_first_step():
+    assert comfort_of(0.0, 0.0, 0.0) == [0.0] * 5
+    acceleration = np.array([-10.0] + [0.0] * 63)
+    assert comfort_of(1.0, acceleration, 0.1) == pytest.approx([10.0, 0.1, 100.0, 0.1, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros((1, 1, 1, 64, 3)), r"got float64 of shape \(1, 1, 1, 64, 3\), wanted .* \(1, sets, samples, 64, 2\)"),
+        (np.zeros((1, 1, 2, 64, 2)), r"got shape \(1, 1, 2, 64, 2\), wanted \(1, 1, 1, 64, 2\) to go with pred_xyz"),
+        (np.full((1, 1, 1, 64, 2), np.nan), "128 of 128 numbers are not finite"),
+    ],
+)
+def test_actions_that_are_none(action, message):
+    with pytest.raises(InvalidRequestError, match=f"action: {message}"):
+        comfort(predict([LATE]), action)
