@@ -1,0 +1,1 @@
+"""Teaches a small checkpoint of the released architecture to drive the road."""

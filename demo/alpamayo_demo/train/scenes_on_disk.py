@@ -1,0 +1,72 @@
+"""Rendered scenes, kept on disk: rendering one takes longer than a training step takes over it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from alpamayo_demo.road.scenes import Split, imagined_action, moment, observe
+from alpamayo_demo.road.situations import Situation
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+ALTERNATIVES = 3
+CHUNK = 12 * len(Situation)
+_FRAMES = ((2, 2, 3, 96, 160), np.uint8)
+_ARRAYS = {
+    "image_frames": _FRAMES,
+    "ego_history_xyz": ((16, 3), np.float32),
+    "action": ((64, 2), np.float32),
+    "situation": ((), np.int64),
+    "other_action": ((ALTERNATIVES, 64, 2), np.float32),
+    "other_situation": ((ALTERNATIVES,), np.int64),
+}
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
+    """The first `count` training scenes, every situation in turn; rendered now if they are not in `folder` already.
+
+    `other_situation` are thoughts that are not the scene's, and `other_action` what the driver does who has them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = -(-count // CHUNK)
+    missing = [i for i in range(chunks) if not (folder / f"{i:05}.npz").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = pool.map(_render_chunk, missing, [folder] * len(missing))
+        for _ in tqdm(jobs, total=len(missing), desc="rendering scenes", unit="chunk", disable=not missing):
+            pass
+    arrays: Arrays = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in _ARRAYS.items()}
+    for i in tqdm(range(chunks), desc="loading scenes", unit="chunk"):
+        with np.load(folder / f"{i:05}.npz") as chunk:
+            for name, array in arrays.items():
+                part = array[i * CHUNK : (i + 1) * CHUNK]
+                part[:] = chunk[name][: len(part)]
+    return arrays
+
+
+def _render_chunk(chunk: int, folder: Path) -> None:
+    scenes = list(_scenes(chunk))
+    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in _ARRAYS.items()}
+    partial = folder / f"{chunk:05}.partial"
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.rename(folder / f"{chunk:05}.npz")
+
+
+def _scenes(chunk: int) -> Iterator[Arrays]:
+    situations = list(Situation)
+    for i in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        index, seed = i % len(situations), i // len(situations)
+        found = moment(Split.TRAIN, seed, situations[index])
+        scene = observe(found)
+        random = np.random.default_rng([i])
+        others = random.choice([j for j in range(len(situations)) if j != index], ALTERNATIVES, replace=False)
+        yield {
+            "image_frames": scene.image_frames,
+            "ego_history_xyz": scene.ego_history_xyz,
+            "action": scene.action,
+            "situation": np.int64(index),
+            "other_action": np.array([imagined_action(found, situations[j]) for j in others]),
+            "other_situation": others,
+        }
