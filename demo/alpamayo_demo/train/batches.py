@@ -1,0 +1,137 @@
+"""Batches of scenes as the student reads them: the tokens that are served, in the order in which they are served."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
+from alpamayo_demo.road.situations import Situation
+from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES, Arrays
+from alpamayo_demo.train.student import GRID, MERGE, PATCH, Student
+from alpamayo_export.export import Checkpoint
+from alpamayo_export.vlm import build_tokenizer, render_prompt
+from torch import Tensor
+
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
+from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
+
+IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
+OBEDIENCE = 0.25  # of the scenes come with another situation's thought, and what a driver does who has it
+BRIGHTNESS, GRAIN = 0.15, 0.02
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B scenes; L tokens, of which the last T are the thought's, padded."""
+
+    ids: Tensor
+    """(B, L)."""
+    patches: Tensor
+    """(B x images, patches, 768)."""
+    labels: Tensor
+    """(B, T) the thought's tokens; -100 where nothing is to be learnt."""
+    stop: Tensor
+    """(B,) where in `ids` the stop token is."""
+    action: Tensor
+    """(B, 64, 2) normalised."""
+
+
+class Batches:
+    """All scenes, and the tokens around them."""
+
+    def __init__(self, checkpoint: Checkpoint, scenes: Arrays) -> None:
+        config = checkpoint.config
+        tokenizer = build_tokenizer(checkpoint.vlm_folder, config)
+        prompt = render_prompt(tokenizer)
+
+        def encode(text: str) -> list[int]:
+            return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+        image = prompt.image.replace("<|image_pad|>", "<|image_pad|>" * (GRID[1] * GRID[2] // MERGE**2))
+        self.prompt = torch.tensor(encode(prompt.head) + IMAGES * encode(image) + encode(prompt.tail))
+        thoughts = [encode(situation.value + "<|cot_end|><|traj_future_start|>") for situation in Situation]
+        self.lengths = torch.tensor([len(thought) for thought in thoughts])
+        self.thoughts = torch.full((len(thoughts), int(self.lengths.max())), -100)
+        for row, thought in zip(self.thoughts, thoughts, strict=True):
+            row[: len(thought)] = torch.tensor(thought)
+        self.pad = tokenizer.pad_token_id
+        self.is_history = self.prompt == config.traj_token_ids["history"]
+        self.history = _history_tokens(checkpoint, torch.from_numpy(scenes["ego_history_xyz"]))
+        self.scenes = scenes
+        space = config.action_space
+        self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
+        self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.history)
+
+    def position_ids(self, student: Student) -> tuple[Tensor, int]:
+        """(3, 1, L), the same for every batch, and the rope delta."""
+        ids = torch.cat([self.prompt, torch.full((self.thoughts.shape[1],), self.pad)])[None]
+        positions, delta = student.vlm.model.get_rope_index(
+            ids,
+            mm_token_type_ids=(ids == student.vlm.config.image_token_id).int(),
+            image_grid_thw=torch.tensor([GRID] * IMAGES),
+        )
+        return positions, int(delta)
+
+    def draw(self, seed: int, step: int, size: int) -> Batch:
+        """The batch of a training step: the same for the same seed and step."""
+        random = np.random.default_rng([seed, step])
+        rows = np.sort(random.choice(len(self), size, replace=False))
+        situation, action = self.scenes["situation"][rows], self.scenes["action"][rows]
+        obeys = random.random(size) < OBEDIENCE
+        which = random.integers(ALTERNATIVES, size=size)
+        situation = np.where(obeys, self.scenes["other_situation"][rows, which], situation)
+        action = np.where(obeys[:, None, None], self.scenes["other_action"][rows, which], action)
+        frames = torch.from_numpy(self.scenes["image_frames"][rows])
+        noise = torch.Generator().manual_seed(int(random.integers(2**62)))
+        thought = self.thoughts[torch.from_numpy(situation)]
+        ids = self.prompt.repeat(size, 1)
+        ids[:, self.is_history] = self.history[rows]
+        stop = len(self.prompt) + self.lengths[torch.from_numpy(situation)] - 1
+        return Batch(
+            ids=torch.cat([ids, thought.clamp(min=0).masked_fill(thought < 0, self.pad)], dim=1),
+            patches=_patches(frames, noise),
+            labels=thought.masked_fill(torch.from_numpy(obeys)[:, None], -100),
+            stop=stop,
+            action=torch.from_numpy((action - self.mean) / self.std),
+        )
+
+
+def _history_tokens(checkpoint: Checkpoint, ego_history_xyz: Tensor) -> Tensor:
+    """(scenes, 48)."""
+    config = checkpoint.config
+    settings: Any = _HistorySettings(
+        config.history_tokenizer.ego_xyz_min,
+        config.history_tokenizer.ego_xyz_max,
+        config.history_tokenizer.num_bins,
+        config.traj_token_start_idx + config.future_bins,
+    )
+    return torch.stack([history_tokens(xyz, settings) for xyz in ego_history_xyz])
+
+
+@dataclass(frozen=True)
+class _HistorySettings:
+    history_xyz_min: tuple[float, float, float]
+    history_xyz_max: tuple[float, float, float]
+    history_bins: int
+    first_history_token: int
+
+
+def _patches(frames: Tensor, noise: torch.Generator) -> Tensor:
+    """uint8 (B, cameras, frames, 3, height, width) to (B x images, patches, 768), camera-major, in 2 x 2 merge order,
+    normalised as served; brightness and grain vary, so that no scene is learnt by heart.
+    """
+    scenes = len(frames)
+    images = frames.flatten(0, 2).float().div_(127.5).sub_(1)
+    _, rows, columns = GRID
+    grid = images.unflatten(2, (rows // MERGE, MERGE, PATCH)).unflatten(5, (columns // MERGE, MERGE, PATCH))
+    patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), rows * columns, -1)
+    gain = 1 + BRIGHTNESS * (2 * torch.rand(scenes, 1, 1, 1, generator=noise) - 1)
+    patches = ((patches.unflatten(0, (scenes, -1)) + 1) * gain - 1).flatten(0, 1)
+    return patches.add_(torch.randn(patches.shape, generator=noise), alpha=GRAIN)

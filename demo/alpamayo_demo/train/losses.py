@@ -1,0 +1,57 @@
+"""What the student learns from: the thought's next token, and the flow from noise to the driver's action."""
+
+import torch
+import torch.nn.functional as F
+from alpamayo_demo.train.batches import Batch
+from alpamayo_demo.train.student import Student
+from torch import Tensor
+
+Losses = dict[str, Tensor]
+
+
+def losses(
+    student: Student, batch: Batch, positions: Tensor, rope_delta: int, flows: int, random: torch.Generator
+) -> Losses:
+    """`reasoning`: cross-entropy over the thought's tokens; `flow`: squared error of the velocity.
+
+    `flows`: noises and times for every scene, which share its KV cache; `positions`: (3, 1, L).
+    """
+    size, length = batch.ids.shape
+    hidden, kv_cache = student.read(batch.ids, batch.patches, positions.expand(-1, size, -1))
+    labels = batch.labels
+    before = hidden[:, length - labels.shape[1] - 1 : -1][labels >= 0]  # logits only where there is a label
+    reasoning = F.cross_entropy(student.vlm.lm_head(before).float(), labels[labels >= 0])
+
+    sees = torch.arange(length, device=hidden.device) <= batch.stop[:, None]
+    action = batch.action.repeat_interleave(flows, dim=0)
+    noise = torch.randn(action.shape, generator=random).to(action.device)
+    t = _times(len(action), random).to(action.device)
+    x = t[:, None, None] * action + (1 - t[:, None, None]) * noise
+    velocity = student.velocity(
+        x,
+        t,
+        kv_cache.repeat_interleave(flows, dim=2),
+        sees.repeat_interleave(flows, dim=0),
+        (rope_delta + batch.stop + 1).repeat_interleave(flows),
+    )
+    return {"reasoning": reasoning, "flow": flow_error(velocity - (action - noise))}
+
+
+def flow_error(error: Tensor) -> Tensor:
+    """Mean square of a velocity's error (N, 64, 2), of its running sum and of the sum of that.
+
+    Any such norm has the same minimum as the plain one. This one weighs what lasts: an acceleration that is wrong for
+    6 s moves the car by metres, one that jitters does not. Each sum is scaled to the size it has for white noise.
+    """
+    n = error.shape[1]
+    once = error.cumsum(dim=1) / (n / 2) ** 0.5
+    twice = error.cumsum(dim=1).cumsum(dim=1) / (n**3 / 12) ** 0.5
+    return error.square().mean() + 0.3 * (once.square().mean() + twice.square().mean())
+
+
+def _times(count: int, random: torch.Generator) -> Tensor:
+    """(count,) as in the paper: 0.999 (1 - Beta(1.5, 1)): more of them near the noise.
+
+    Beta(a, 1) is U^(1 / a).
+    """
+    return 0.999 * (1 - torch.rand(count, generator=random) ** (1 / 1.5))

@@ -1,0 +1,161 @@
+"""The student is the model that is served, and training is the same after an interruption."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from alpamayo_demo.road.situations import Situation
+from alpamayo_demo.train import __main__ as train
+from alpamayo_demo.train.batches import Batches
+from alpamayo_demo.train.checkpoint import write_configs, write_weights
+from alpamayo_demo.train.losses import _times, flow_error
+from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES
+from alpamayo_demo.train.student import Student, see
+from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.limits import Limits
+from reasoner.images import preprocess
+from reasoner.prompt import PromptTokenizer
+from reasoner.settings import ReasonerSettings
+
+COUNT = len(Situation)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Noise in the shape of scenes: what they show is not what is tested here."""
+    random = np.random.default_rng(0)
+    history = np.zeros((COUNT, 16, 3), np.float32)
+    history[..., 0] = np.linspace(-1.5, 0, 16) * random.uniform(0, 12, (COUNT, 1))
+    return {
+        "image_frames": random.integers(0, 256, (COUNT, 2, 2, 3, 96, 160), np.uint8),
+        "ego_history_xyz": history,
+        "action": random.normal(size=(COUNT, 64, 2)).astype(np.float32),
+        "situation": np.arange(COUNT),
+        "other_action": random.normal(size=(COUNT, ALTERNATIVES, 64, 2)).astype(np.float32),
+        "other_situation": (np.arange(COUNT)[:, None] + [1, 2, 3]) % COUNT,
+    }
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    torch.manual_seed(0)
+    write_configs(folder)
+    train.write_random_weights(folder)
+    return open_checkpoint(str(folder))
+
+
+@pytest.fixture(scope="module")
+def student(untrained):
+    torch.manual_seed(1)
+    student = Student.of(untrained).eval()
+    torch.nn.init.normal_(student.action_out_proj.weight)
+    return student
+
+
+def test_the_vision_tower_sees_what_transformers_sees(student):
+    tower = student.vlm.model.visual
+    patches = torch.randn(3, 60, 3, 256)
+    with torch.no_grad():
+        features, deepstack = see(tower, patches.flatten(2))
+        both_frames = patches.unsqueeze(3).expand(-1, -1, -1, 2, -1)
+        wanted = tower(both_frames.reshape(180, -1), torch.tensor([[1, 6, 10]] * 3))
+    torch.testing.assert_close(features, wanted.pooler_output, atol=1e-5, rtol=1e-5)
+    for got, tap in zip(deepstack, wanted.deepstack_features, strict=True):
+        torch.testing.assert_close(got, tap, atol=1e-5, rtol=1e-5)
+
+
+def test_the_velocity_is_that_of_the_served_step(student, untrained):
+    step = DenoisingStep(untrained.config.action_in_proj, untrained.expert)
+    weights = {name: x for name, x in student.state_dict().items() if not name.startswith("vlm.")}
+    step.load_state_dict(weights, strict=True)
+    kv_cache, x, t = torch.randn(4, 2, 2, 2, 9, 32), torch.randn(2, 64, 2), torch.tensor([0.3, 0.8])
+    seen, position = torch.tensor([9, 6]), torch.tensor([20, 17])
+    with torch.no_grad():
+        got = student.velocity(x, t, kv_cache, torch.arange(9) < seen[:, None], position)
+        for i in range(2):
+            owner = torch.where(torch.arange(9) < seen[i], -1, -2).int()
+            alone = step(x[i : i + 1], t[i], kv_cache[:, :, i], owner, torch.zeros(1).int(), position[i : i + 1].int())
+            torch.testing.assert_close(got[i], alone[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_holds_the_tokens_and_patches_that_are_served(scenes, untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr("alpamayo_demo.train.batches.BRIGHTNESS", 0.0)
+    monkeypatch.setattr("alpamayo_demo.train.batches.GRAIN", 0.0)
+    monkeypatch.setattr("alpamayo_demo.train.batches.OBEDIENCE", 0.0)
+    export(untrained, tmp_path / "repository", Options("fp32", "onnxruntime", Limits(16, 32, 64)))
+    folder = tmp_path / "repository" / "alpamayo_reasoner" / "1"
+    settings = ReasonerSettings.load(folder)
+    tokenizer = PromptTokenizer(folder / "tokenizer.json", settings)
+    batch = Batches(untrained, scenes).draw(seed=3, step=0, size=COUNT)
+    for i, situation in enumerate(Situation):
+        frames = torch.from_numpy(scenes["image_frames"][i]).flatten(0, 1)
+        pixels, grid = preprocess(frames, settings.min_pixels, settings.max_pixels)
+        prompt = tokenizer.prompt(grid, torch.from_numpy(scenes["ego_history_xyz"][i]))[0]
+        served = torch.cat([prompt, torch.tensor(tokenizer.thought(situation.value, "reasoning"))])
+        assert batch.ids[i, : len(served)].tolist() == served.tolist()
+        assert batch.stop[i] == len(served) - 1
+        assert batch.labels[i][batch.labels[i] >= 0].tolist() == served[len(prompt) :].tolist()
+        one_of_two = pixels.view(4, 60, 3, 2, 256)[:, :, :, 0].flatten(2)
+        torch.testing.assert_close(batch.patches[4 * i : 4 * i + 4], one_of_two, atol=1e-5, rtol=0)
+
+
+def test_obeying_scenes_teach_driving_and_no_words(scenes, untrained, monkeypatch):
+    monkeypatch.setattr("alpamayo_demo.train.batches.OBEDIENCE", 1.0)
+    batches = Batches(untrained, scenes)
+    batch = batches.draw(seed=3, step=0, size=COUNT)
+    assert (batch.labels == -100).all()
+    action = batch.action.numpy() * batches.std + batches.mean
+    for i in range(COUNT):
+        which = np.abs(scenes["other_action"][i] - action[i]).max(axis=(1, 2)).argmin()
+        np.testing.assert_allclose(action[i], scenes["other_action"][i, which], atol=1e-4)
+        thought = batches.thoughts[scenes["other_situation"][i, which]]
+        length = int((thought >= 0).sum())
+        assert batch.ids[i, len(batches.prompt) :][:length].tolist() == thought[:length].tolist()
+
+
+def test_what_lasts_weighs_more_than_what_jitters():
+    steady = torch.full((1, 64, 2), 0.1)
+    jitter = steady * (1 - 2 * (torch.arange(64) % 2))[:, None]
+    assert flow_error(torch.zeros(1, 64, 2)) == 0
+    assert flow_error(steady) > 5 * flow_error(jitter)
+
+
+def test_times_are_the_papers():
+    t = _times(200_000, torch.Generator().manual_seed(0))
+    assert t.min() >= 0
+    assert t.max() <= 0.999
+    assert t.mean() == pytest.approx(0.999 * (1 - 1.5 / 2.5), abs=3e-3)  # the mean of Beta(a, 1) is a / (a + 1)
+
+
+class Interrupted(Batches):
+    """The user presses Ctrl-C in the third step."""
+
+    def draw(self, seed, step, size):
+        if step == 2:
+            raise KeyboardInterrupt
+        return super().draw(seed, step, size)
+
+
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY", 1)
+
+    def trained(work, batches):
+        work.mkdir(exist_ok=True)
+        torch.manual_seed(5)
+        arguments = argparse.Namespace(work=work, steps=4, seed=0, batch=2)
+        return train.train(Student.of(untrained), batches, arguments).state_dict()
+
+    whole = trained(tmp_path / "whole", Batches(untrained, scenes))
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "interrupted", Interrupted(untrained, scenes))
+    resumed = trained(tmp_path / "interrupted", Batches(untrained, scenes))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not torch.equal(whole["action_out_proj.bias"], torch.zeros(2))
+
+
+def test_a_checkpoint_too_large_for_the_repository_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at most 12000000"):
+        write_weights(tmp_path, {"x": torch.zeros(3_100_000)})
