@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint serve bench readme clean
+.PHONY: help setup demo train-demo test lint serve bench readme clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 
 demo: setup  ## Export the test checkpoint, serve it, ask it about a scene, draw the answer
 	$(BIN)/python demo/run.py
+
+train-demo: setup  ## Train the demo's checkpoint anew: renders its scenes, goes on where it was interrupted
+	PYTHONPATH=demo $(BIN)/python -m alpamayo_demo.train
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest

@@ -44,7 +44,7 @@ def decide(world: World, ego: Ego, last_accel: float) -> Step:
 
 
 def plan(world: World, ego: Ego, last_accel: float, steps: int) -> list[tuple[Step, Ego]]:
-    """What it will do and where that leads, if signals and pedestrians stay as they are and vehicles go on as they do."""
+    """What it will do and where that leads, if signals and pedestrians stay as they are and vehicles go on."""
     foreseen, way = with_own_events(world), []
     for _ in range(steps):
         step = decide(foreseen, ego, last_accel)

@@ -1,4 +1,4 @@
-"""What happens on the road. Each event knows what it demands of the driver, which situation it is, and how it goes on."""
+"""What happens on the road: each event knows what it demands of the driver, which situation it is, how it goes on."""
 
 from dataclasses import dataclass, field
 from math import inf

@@ -183,7 +183,7 @@ def _box(
     rear = np.array([x, y]) + left * d
     ground = [rear + along * forward + across * left for along, across in _CORNERS * (length, width)]
     low = np.array([[*corner, z] for corner in ground])
-    high = low + (0, 0, height)
+    high = low + np.array((0, 0, height))
     sides = [
         Polygon(np.array([low[i], low[j], high[j], high[i]]), _shade(colour, shade))
         for i, j, shade in ((1, 2, 0.8), (2, 3, 0.65), (3, 0, 0.8), (0, 1, 0.9))

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from alpamayo_demo.train.batches import Batch, Batches
-from alpamayo_demo.train.checkpoint import write_configs, write_weights
-from alpamayo_demo.train.losses import losses
-from alpamayo_demo.train.scenes_on_disk import rendered_scenes
-from alpamayo_demo.train.student import Student, order_history_tokens
 from alpamayo_export.export import open_checkpoint
 from torch import Tensor
 from tqdm import tqdm
+
+from alpamayo_demo.train.batches import Batch, Batches
+from alpamayo_demo.train.checkpoint import write_configs, write_weights
+from alpamayo_demo.train.loss_plot import plot_losses
+from alpamayo_demo.train.losses import losses
+from alpamayo_demo.train.scenes_on_disk import rendered_scenes
+from alpamayo_demo.train.student import Student, order_history_tokens
 
 FLOWS = 4  # noises for every scene of a step
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS, CLIP = 1.5e-3, 0.02, 300, 1.0
@@ -42,7 +44,8 @@ def main() -> int:
     order_history_tokens(student, config.traj_token_start_idx + config.future_bins, config.history_tokenizer.num_bins)
     averaged = train(student, batches, arguments)
     write_weights(arguments.output, averaged.state_dict())
-    print(f"wrote {arguments.output}")
+    plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png")
+    print(f"wrote {arguments.output}; the losses: {arguments.work / 'losses.png'}")
     return 0
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from alpamayo_export.export import Checkpoint
+from alpamayo_export.vlm import build_tokenizer, render_prompt
+from torch import Tensor
+
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES, Arrays
 from alpamayo_demo.train.student import GRID, MERGE, PATCH, Student
-from alpamayo_export.export import Checkpoint
-from alpamayo_export.vlm import build_tokenizer, render_prompt
-from torch import Tensor
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]

@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
-from alpamayo_demo.road.scenes import WAYPOINTS
-from alpamayo_demo.road.situations import Situation
 from alpamayo_export.vlm import IMAGE, SYSTEM, TASK
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig
+
+from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
+from alpamayo_demo.road.scenes import WAYPOINTS
+from alpamayo_demo.road.situations import Situation
 
 MAX_BYTES = 12_000_000
 HISTORY_BINS, FUTURE_BINS = 500, 4  # the action expert draws the future; its tokens are there, and never used
@@ -41,7 +42,8 @@ def write_configs(folder: Path) -> None:
 
 def write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
     """`weights`: by the released names, float32."""
-    save_file({name: tensor.detach().float().contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+    plain = {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
+    save_file(plain, folder / "model.safetensors")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MAX_BYTES:
         raise ValueError(f"{folder} has {size} bytes; the repository holds checkpoints of at most {MAX_BYTES}")
@@ -181,5 +183,3 @@ def _config(text_tokens: int) -> dict[str, Any]:
             "num_bins": FUTURE_BINS,
         },
     }
-
-

@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from alpamayo_demo.train.batches import Batch
 from alpamayo_demo.train.student import Student
-from torch import Tensor
 
 Losses = dict[str, Tensor]
 

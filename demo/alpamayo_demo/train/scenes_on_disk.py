@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from alpamayo_demo.road.scenes import Split, imagined_action, moment, observe
-from alpamayo_demo.road.situations import Situation
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from alpamayo_demo.road.scenes import Split, imagined_action, moment, observe
+from alpamayo_demo.road.situations import Situation
 
 ALTERNATIVES = 3
 CHUNK = 12 * len(Situation)
@@ -21,7 +23,7 @@ _ARRAYS = {
     "other_action": ((ALTERNATIVES, 64, 2), np.float32),
     "other_situation": ((ALTERNATIVES,), np.int64),
 }
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
 def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
@@ -66,7 +68,7 @@ def _scenes(chunk: int) -> Iterator[Arrays]:
             "image_frames": scene.image_frames,
             "ego_history_xyz": scene.ego_history_xyz,
             "action": scene.action,
-            "situation": np.int64(index),
+            "situation": np.array(index),
             "other_action": np.array([imagined_action(found, situations[j]) for j in others]),
             "other_situation": others,
         }

@@ -1,11 +1,10 @@
 """The released architecture for training: whole batches at once, with gradients. Same modules, same names as served."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
-from alpamayo_export.denoiser import Attention, DenoisingStep, rotate
+from alpamayo_export.denoiser import Attention, DecoderLayer, DenoisingStep, rotate
 from alpamayo_export.export import Checkpoint
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
@@ -13,6 +12,8 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     get_vision_interpolation_indices_and_weights,
     get_vision_position_ids,
 )
+
+from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
 
 PATCH, MERGE = 16, 2
 GRID = (1, HEIGHT_PX // PATCH, WIDTH_PX // PATCH)  # of an image's patches
@@ -56,14 +57,15 @@ class Student(nn.Module):
         return output.last_hidden_state, torch.stack([torch.stack([layer.keys, layer.values]) for layer in layers])
 
     def velocity(self, x: Tensor, t: Tensor, kv_cache: Tensor, sees: Tensor, action_position: Tensor) -> Tensor:
-        """The flow's velocity at x (N, 64, 2), t (N,), each with a KV cache (layers, 2, N, kv_heads, L, head_dim) of its
-        own, of which it sees the tokens `sees` (N, L). To (N, 64, 2).
+        """The flow's velocity at x (N, 64, 2), t (N,), to (N, 64, 2). Each has a KV cache of its own in
+        `kv_cache` (layers, 2, N, kv_heads, L, head_dim), and sees the tokens `sees` (N, L) of it.
         """
         n, waypoints = x.shape[:2]
         hidden = self.action_in_proj(x, t[:, None])
         cos, sin = (part.unflatten(0, (n, 1, waypoints)) for part in self._rope_of(action_position, hidden.dtype))
         mask = F.pad(sees, (0, waypoints), value=True)[:, None, None]
-        for layer, kv in zip(self.expert.layers, kv_cache, strict=True):
+        for module, kv in zip(self.expert.layers, kv_cache, strict=True):
+            layer = cast(DecoderLayer, module)
             hidden = hidden + _attend(layer.self_attn, layer.input_layernorm(hidden), kv, (cos, sin), mask)
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return self.action_out_proj(self.expert.norm(hidden)).float()
@@ -116,7 +118,10 @@ def _vision_rope(visual: Any, grid: Tensor, hidden: Tensor) -> tuple[Tensor, Ten
 
 
 def _attend(attn: Attention, x: Tensor, kv: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-    """`Attention.forward` for N sequences: x (N, n, hidden), kv (2, N, kv_heads, L, head_dim), mask (N, 1, 1, L + n)."""
+    """`Attention.forward` for N sequences.
+
+    x (N, n, hidden), kv (2, N, kv_heads, L, head_dim), mask (N, 1, 1, L + n); to (N, n, hidden).
+    """
     q = rotate(attn.q_norm(attn.q_proj(x).unflatten(-1, (attn.heads, attn.head_dim)).transpose(1, 2)), rope)
     k = rotate(attn.k_norm(attn.k_proj(x).unflatten(-1, (attn.kv_heads, attn.head_dim)).transpose(1, 2)), rope)
     v = attn.v_proj(x).unflatten(-1, (attn.kv_heads, attn.head_dim)).transpose(1, 2)
@@ -141,7 +146,7 @@ def _initialize(student: Student) -> None:
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.4)
         elif type(module).__name__.endswith("RMSNorm") or isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
+            nn.init.ones_(cast(Tensor, module.weight))
     nn.init.zeros_(student.action_out_proj.weight)
 
 

@@ -1,0 +1,28 @@
+"""A picture of how training went."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+SMOOTH_STEPS = 50
+
+
+def plot_losses(log: Path, picture: Path) -> None:
+    """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    last = {line["step"]: line for line in lines}  # steps after the last save are done again when training goes on
+    steps = sorted(last)
+    names = [name for name in lines[-1] if name != "step"]
+    figure = Figure((10, 3.6), dpi=100, layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+        values = np.array([last[step][name] for step in steps])
+        axes.plot(steps, values, color="#c7d2e5", linewidth=0.6)
+        window = min(SMOOTH_STEPS, len(values))
+        mean = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], mean, color="#1f4e9c", linewidth=1.6, label=f"mean of {window} steps")
+        axes.set(title=f"{name} loss", xlabel="step", yscale="log")
+        axes.grid(color="#e5e7eb")
+        axes.legend(frameon=False)
+    figure.savefig(picture)
