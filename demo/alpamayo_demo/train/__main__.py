@@ -23,7 +23,7 @@ from alpamayo_demo.train.student import Student, order_history_tokens
 
 FLOWS = 4  # noises for every scene of a step
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS, CLIP = 1.5e-3, 0.02, 300, 1.0
-REASONING_WEIGHT = 0.5
+REASONING_WEIGHT = 3.0
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
 SAVE_EVERY = 200
 

@@ -13,7 +13,7 @@ Losses = dict[str, Tensor]
 def losses(
     student: Student, batch: Batch, positions: Tensor, rope_delta: int, flows: int, random: torch.Generator
 ) -> Losses:
-    """`reasoning`: cross-entropy over the thought's tokens; `flow`: squared error of the velocity.
+    """`reasoning`: a thought's cross-entropy, in nats, summed over its tokens; `flow`: squared error of the velocity.
 
     `flows`: noises and times for every scene, which share its KV cache; `positions`: (3, 1, L).
     """
@@ -21,7 +21,8 @@ def losses(
     hidden, kv_cache = student.read(batch.ids, batch.patches, positions.expand(-1, size, -1))
     labels = batch.labels
     before = hidden[:, length - labels.shape[1] - 1 : -1][labels >= 0]  # logits only where there is a label
-    reasoning = F.cross_entropy(student.vlm.lm_head(before).float(), labels[labels >= 0])
+    thoughts = (labels >= 0).any(dim=1).sum().clamp(min=1)
+    reasoning = F.cross_entropy(student.vlm.lm_head(before).float(), labels[labels >= 0], reduction="sum") / thoughts
 
     sees = torch.arange(length, device=hidden.device) <= batch.stop[:, None]
     action = batch.action.repeat_interleave(flows, dim=0)
