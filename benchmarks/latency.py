@@ -68,6 +68,7 @@ def measure(rounds: int) -> dict[str, Any]:
                         for stage, value in seconds.items():
                             timings.setdefault(kind, {}).setdefault(stage, []).append(value)
     return {
+        "benchmark": "latency",
         "command": f"python benchmarks/latency.py --rounds {rounds}",
         "machine": describe(),
         "settings": {
