@@ -23,7 +23,7 @@ from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, re
 from alpamayo_demo.evaluate.served import CHECKPOINT, is_repository, served, shown
 from alpamayo_demo.evaluate.table import accuracy_cells, markdown
 from alpamayo_demo.road.scenes import Split
-from machine import describe
+from machine import describe, provenance
 from tqdm import tqdm
 
 USUAL = Sampling()
@@ -120,13 +120,11 @@ def table(result: dict[str, Any]) -> str:
         for setting, values in result["rows"].items()
         for value, it in values.items()
     ]
-    usual, machine = result["settings"]["usual"], result["machine"]
+    usual = result["settings"]["usual"]
     unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS)
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
     notes = [f"Where a row does not say otherwise: {unless}. {result['settings']['scenes']} held-out scenes."]
     notes += [f"{name}: not run: {reason}." for name, reason in result["not_run"].items()]
-    source = f"{where}; commit {machine['commit']}; `{result['command']}`"
-    return "\n\n".join([markdown([header, *rows]), *notes, source])
+    return "\n\n".join([markdown([header, *rows]), *notes, provenance(result)])
 
 
 if __name__ == "__main__":

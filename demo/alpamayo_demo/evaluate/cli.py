@@ -21,12 +21,10 @@ from alpamayo_demo.road.scenes import Split
 from .cases import make_cases
 from .errors import EvaluationError, check_at_least
 from .evaluation import evaluate
+from .measured_on import describe
 from .predictions import Sampling
-from .served import CHECKPOINT, ROOT, running, served, shown
+from .served import CHECKPOINT, running, served, shown
 from .table import table
-
-sys.path.append(str(ROOT / "benchmarks"))
-from machine import describe  # results of one repository tell their machine in one way
 
 SPLITS = {"held-out": Split.HELD_OUT, "hard": Split.HARD}
 EXPECTED = (EvaluationError, ExportError, LaunchError, AlpamayoError, OSError)

@@ -4,14 +4,15 @@ from typing import Any
 
 from alpamayo_demo.road.situations import Situation
 
+from .measured_on import provenance
 from .scores import OBEYED_APART_M, Scores
 
-_COMFORT = {
-    "max_acceleration_mps2": "acceleration, m/s2",
-    "max_curvature_per_m": "curvature, 1/m",
-    "max_jerk_mps3": "jerk, m/s3",
-    "max_lateral_acceleration_mps2": "lateral acceleration, m/s2",
-    "min_speed_mps": "smallest speed, m/s",
+_COMFORT = {  # with the digits that tell
+    "max_acceleration_mps2": ("acceleration, m/s2", 2),
+    "max_curvature_per_m": ("curvature, 1/m", 3),
+    "max_jerk_mps3": ("jerk, m/s3", 1),
+    "max_lateral_acceleration_mps2": ("lateral acceleration, m/s2", 2),
+    "min_speed_mps": ("smallest speed, m/s", 2),
 }
 
 
@@ -52,10 +53,15 @@ def _horizons(result: dict[str, Any]) -> str:
 def _comfort(result: dict[str, Any]) -> str:
     rows = {"model": result["model"], "driver": result["driver"]} | result["baselines"]
     cells = (
-        [name, *(f"{it['comfort']['mean'][x]:.2f} ({it['comfort']['worst'][x]:.2f})" for x in _COMFORT)]
+        [name, *(_mean_and_worst(it["comfort"], extreme, digits) for extreme, (_, digits) in _COMFORT.items())]
         for name, it in rows.items()
     )
-    return markdown([["extremes of a trajectory: mean (worst)", *_COMFORT.values()], *cells])
+    return markdown([["extremes of a trajectory: mean (worst)", *(label for label, _ in _COMFORT.values())], *cells])
+
+
+def _mean_and_worst(comfort: dict[str, Scores], extreme: str, digits: int) -> str:
+    mean, worst = (round(comfort[of][extreme], digits) + 0.0 for of in ("mean", "worst"))  # + 0.0: no -0.00
+    return f"{mean:.{digits}f} ({worst:.{digits}f})"
 
 
 def _probes(result: dict[str, Any]) -> str:
@@ -73,10 +79,7 @@ def _probes(result: dict[str, Any]) -> str:
 
 
 def _source(result: dict[str, Any]) -> str:
-    machine, settings = result["machine"], result["settings"]
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
-    scenes = f"{settings['scenes']} {settings['split']} scenes"
-    return f"{scenes}; {where}; commit {machine['commit']}; `{result['command']}`"
+    return f"{result['settings']['scenes']} {result['settings']['split']} scenes; {provenance(result)}"
 
 
 def markdown(rows: list[list[str]]) -> str:
