@@ -71,10 +71,10 @@ def test_frames_swapped():
 
 
 def test_thought_given():
-    predicted = [at(7.0, 9.0), at(1.0, 3.0), at(50.0)]
-    given = [standing_at(10.0), standing_at(10.0), standing_at(0.9)]  # the last is too near to tell
-    assert scores.thought_given(predicted, [ORIGIN] * 3, given) == pytest.approx(
-        {"counted": 2, "obeyed": 0.5, "to_given_m": 5.0, "to_own_m": 5.0}
+    predicted = [at(7.0, 9.0), at(5.0, 7.0), at(1.0, 3.0), at(50.0)]
+    given = [standing_at(x) for x in (10.0, 10.0, 10.0, 0.9)]  # the last is too near to tell
+    assert scores.thought_given(predicted, [ORIGIN] * 4, given) == pytest.approx(
+        {"counted": 3, "obeyed": 2 / 3, "to_given_m": 14 / 3, "to_own_m": 16 / 3}
     )
 
 
