@@ -19,7 +19,7 @@ from alpamayo_export.export import Options, export, open_checkpoint
 from alpamayo_export.limits import Limits
 from alpamayo_serve.serving import serving
 from baseline import Baseline
-from machine import describe
+from machine import describe, provenance
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
@@ -68,6 +68,7 @@ def measure(rounds: int) -> dict[str, Any]:
                         for stage, value in seconds.items():
                             timings.setdefault(kind, {}).setdefault(stage, []).append(value)
     return {
+        "benchmark": "latency",
         "command": f"python benchmarks/latency.py --rounds {rounds}",
         "machine": describe(),
         "settings": {
@@ -141,9 +142,7 @@ def table(result: dict[str, Any]) -> str:
     ):
         one, six = (result["seconds"][f"{kind}_k{k}"][stage]["p50"] for k in SAMPLES)
         rows.append(f"| {label} | {1e3 * one:.0f} | {1e3 * six:.0f} | {six / one:.2f} |")
-    machine = result["machine"]
-    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
-    return "\n".join([*rows, "", f"{where}; commit {machine['commit']}; `{result['command']}`"])
+    return "\n".join([*rows, "", provenance(result)])
 
 
 if __name__ == "__main__":

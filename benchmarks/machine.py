@@ -23,6 +23,13 @@ def describe() -> dict[str, Any]:
     }
 
 
+def provenance(result: dict[str, Any]) -> str:
+    """The line below a result's table: its machine, its commit and its command."""
+    machine = result["machine"]
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{where}; commit {machine['commit']}; `{result['command']}`"
+
+
 def _cpu() -> str:
     name = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return name[1] if name else platform.machine()

@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from latency import table
+import accuracy
+import latency
+from alpamayo_demo.evaluate import table as driving
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLES = {"latency": latency.table, "accuracy": accuracy.table, "driving": driving.table}  # by a result's "benchmark"
 
 
 def rendered(readme: str) -> str:
@@ -14,7 +17,8 @@ def rendered(readme: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         result = json.loads((ROOT / "benchmarks" / "results" / match[1]).read_text())
-        return f"<!-- {match[1]} -->\n{table(result)}\n<!-- end -->"
+        table = TABLES[result["benchmark"]](result)
+        return f"<!-- {match[1]} -->\n{table}\n<!-- end -->"
 
     return re.sub(r"<!-- (\S+\.json) -->\n.*?<!-- end -->", block, readme, flags=re.DOTALL)
 

@@ -18,6 +18,15 @@ def test_tables_are_what_the_results_say():
     assert rendered(README) == README, "run `make readme`"
 
 
+def test_every_committed_result_has_a_table():
+    from readme import rendered
+
+    results = [path.name for path in (ROOT / "benchmarks" / "results").iterdir()]
+    assert results
+    for name in results:
+        assert "\n| " in rendered(f"<!-- {name} -->\n<!-- end -->")
+
+
 def test_gpu_memory_for_the_kv_cache():
     """At the released size, whose prompt has some 130 tokens besides its images'."""
     for trajectories, words in ((32, "4.1 GB for the hand-over"), (6, "(2.2 GB with\n`--max-trajectories 6`)")):

@@ -1,0 +1,131 @@
+"""How a setting of the request changes driving: Euler steps, samples (K), temperature, precision. Everything is asked
+through the served ensemble, about the same held-out scenes with the same seeds, the settings in turns.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from alpamayo_client import AlpamayoClient
+from alpamayo_demo.evaluate.cases import Case, make_cases
+from alpamayo_demo.evaluate.cli import EXPECTED, check_before
+from alpamayo_demo.evaluate.predictions import Sampling, ask
+from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
+from alpamayo_demo.evaluate.served import CHECKPOINT, is_repository, served, shown
+from alpamayo_demo.evaluate.table import accuracy_cells, markdown
+from alpamayo_demo.road.scenes import Split
+from machine import describe, provenance
+from tqdm import tqdm
+
+USUAL = Sampling()
+SWEEPS: dict[str, list[Sampling]] = {
+    "inference_steps": [replace(USUAL, inference_steps=steps) for steps in (2, 3, 5, 10)],
+    "samples": [replace(USUAL, samples=samples) for samples in (1, 3, 6, 12)],
+    "temperature": [replace(USUAL, temperature=temperature) for temperature in (0.0, 0.6, 1.0)],
+}
+LABELS = {"inference_steps": "Euler steps", "samples": "K", "temperature": "temperature", "precision": "precision"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: bad input or a server that fails, with a line on stderr; 2: wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("source", nargs="?", type=Path, default=CHECKPOINT, help="checkpoint or repository")
+    cli.add_argument("--scenes-per-situation", type=int, default=6, metavar="N", help="default: %(default)s")
+    cli.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
+    args = cli.parse_args(argv)
+    try:
+        check_before(args.scenes_per_situation, args.output)
+        result = measure(
+            args.source, args.scenes_per_situation, shlex.join(["python", "benchmarks/accuracy.py", *argv])
+        )
+        print(table(result))
+        if args.output:
+            args.output.write_text(json.dumps(result, indent=2) + "\n")
+    except EXPECTED as error:
+        print(f"accuracy.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(source: Path, per_situation: int, command: str) -> dict[str, Any]:
+    """A row of scores for every value of every setting. Raises one of EXPECTED."""
+    wanted = list(dict.fromkeys(sampling for sweep in SWEEPS.values() for sampling in sweep))
+    with served(source, "fp32") as client:
+        about, cases = client.metadata(), make_cases(Split.HELD_OUT, per_situation)
+        scored = dict(zip(wanted, drive(client, cases, wanted), strict=True))
+    rows = {
+        setting: {str(getattr(sampling, setting)): scored[sampling] for sampling in sweep}
+        for setting, sweep in SWEEPS.items()
+    }
+    rows["precision"] = {about["precision"]: scored[USUAL]}
+    reason = why_no_bf16(source)
+    if reason is None:
+        with served(source, "bf16") as client:
+            (rows["precision"]["bf16"],) = drive(client, cases, [USUAL])
+    return {
+        "benchmark": "accuracy",
+        "command": command,
+        "machine": describe(),
+        "settings": {"source": shown(source), "split": "held-out", "scenes": len(cases), "usual": asdict(USUAL)},
+        "served": about,
+        "rows": rows,
+        "not_run": {} if reason is None else {"fp32 against bf16": reason},
+    }
+
+
+def drive(client: AlpamayoClient, cases: list[Case], samplings: list[Sampling]) -> list[Scores]:
+    """Means over the cases, one for each of `samplings`; `seconds` is the median of a request."""
+    scored: list[list[Scores]] = [[] for _ in samplings]
+    for index, case in enumerate(tqdm(cases, desc="driving", unit="scene")):
+        for sampling, scores in zip(samplings, scored, strict=True):
+            start = time.perf_counter()
+            answer = ask(client, case.scene, sampling, index)
+            seconds = time.perf_counter() - start
+            scores.append(
+                accuracy(answer.pred_xyz, case.scene.ego_future_xyz)
+                | reasoning(answer.cot, answer.reasoning_complete, case.situation)
+                | {"max_jerk_mps3": comfort_of([(answer.pred_xyz, answer.action)])["mean"]["max_jerk_mps3"]}
+                | {"seconds": seconds}
+            )
+    return [mean(scores) | {"seconds": float(np.median([it["seconds"] for it in scores]))} for scores in scored]
+
+
+def why_no_bf16(source: Path) -> str | None:
+    """None where the machine can run bf16: ONNX Runtime computes it on GPUs only."""
+    if is_repository(source):
+        return "an exported repository has its precision already; give the checkpoint"
+    if not torch.cuda.is_available():
+        return "no GPU"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "ONNX Runtime without CUDA: install onnxruntime-gpu instead of onnxruntime"
+    return None
+
+
+def table(result: dict[str, Any]) -> str:
+    """One row for each value of each setting, all others as usual."""
+    header = ["", "minADE@1, m", "minADE@K, m", "ADE of mean, m", "minFDE@K, m", "miss rate@K"]
+    header += ["right thought", "thought complete", "largest jerk, m/s3", "p50 of a request, ms"]
+    rows = [
+        [f"{LABELS[setting]} {value}", *accuracy_cells(it), f"{it['max_jerk_mps3']:.1f}", f"{1e3 * it['seconds']:.0f}"]
+        for setting, values in result["rows"].items()
+        for value, it in values.items()
+    ]
+    usual = result["settings"]["usual"]
+    unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS)
+    notes = [f"Where a row does not say otherwise: {unless}. {result['settings']['scenes']} held-out scenes."]
+    notes += [f"{name}: not run: {reason}." for name, reason in result["not_run"].items()]
+    return "\n\n".join([markdown([header, *rows]), *notes, provenance(result)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

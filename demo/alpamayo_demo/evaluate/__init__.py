@@ -1,0 +1,4 @@
+"""How well a served checkpoint drives the road: scenes -> predictions -> scores -> table.
+
+`python -m alpamayo_demo.evaluate --help`
+"""

@@ -1,0 +1,50 @@
+"""The scenes to judge on, and which of them lend each other frames and thoughts."""
+
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from alpamayo_demo.road.scenes import DrivingScene, Moment, Split, moment, observe
+from alpamayo_demo.road.situations import Situation
+
+from .errors import check_at_least
+
+SITUATIONS = tuple(Situation)
+STRIDE = 7  # coprime with the number of other situations: the first few seeds meet partners far apart
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A scene, and the moment it was made from: what knows where other thoughts would lead."""
+
+    moment: Moment
+    scene: DrivingScene
+
+    @property
+    def situation(self) -> Situation:
+        return self.scene.situation
+
+
+def make_cases(split: Split, per_situation: int) -> list[Case]:
+    """Seeds 0, 1 .. `per_situation` - 1 of the split, each with every situation in turn.
+
+    Raises:
+        EvaluationError: `per_situation` is less than 1.
+    """
+    check_at_least(1, "scenes per situation", per_situation)
+    keys = [(seed, situation) for seed in range(per_situation) for situation in SITUATIONS]
+    moments = (moment(split, seed, situation) for seed, situation in keys)
+    return [Case(it, observe(it)) for it in tqdm(moments, total=len(keys), desc="rendering", unit="scene")]
+
+
+def partners(cases: int) -> list[int]:
+    """For each of `make_cases`' results the index of another: the same seed, another situation.
+
+    A permutation. From seed to seed a situation's partner is another situation, until it has met all of them.
+    """
+    found = []
+    for index in range(cases):
+        seed, situation = divmod(index, len(SITUATIONS))
+        shift = 1 + seed * STRIDE % (len(SITUATIONS) - 1)
+        found.append(seed * len(SITUATIONS) + (situation + shift) % len(SITUATIONS))
+    return found

@@ -1,0 +1,100 @@
+"""How well a checkpoint drives the road, asked through the served ensemble: accuracy by situation, comfort, whether it
+looks and whether it does what it thinks, beside two baselines that only know the ego history.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alpamayo_client import AlpamayoClient, AlpamayoError
+from alpamayo_export.errors import ExportError
+from alpamayo_serve.errors import LaunchError
+
+from alpamayo_demo.road.scenes import Split
+
+from .cases import make_cases
+from .errors import EvaluationError, check_at_least
+from .evaluation import evaluate
+from .measured_on import describe
+from .predictions import Sampling
+from .served import CHECKPOINT, running, served, shown
+from .table import table
+
+SPLITS = {"held-out": Split.HELD_OUT, "hard": Split.HARD}
+EXPECTED = (EvaluationError, ExportError, LaunchError, AlpamayoError, OSError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: bad input or a server that fails, with a line on stderr; 2: wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(argv)
+    try:
+        result = run(arguments, shlex.join(["python", "-m", "alpamayo_demo.evaluate", *argv]))
+        print(table(result))
+        if arguments.output:
+            arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    except EXPECTED as error:
+        print(f"alpamayo_demo.evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
+    """Raises one of EXPECTED."""
+    check_before(arguments.scenes_per_situation, arguments.output)
+    sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
+    with _client(arguments) as client:
+        cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation)
+        return {
+            "benchmark": "driving",
+            "command": command,
+            "machine": describe(),
+            "settings": {
+                "source": arguments.url or shown(arguments.source or CHECKPOINT),
+                "split": arguments.split,
+                "scenes": len(cases),
+                **asdict(sampling),
+            },
+            "served": client.metadata(),
+            **evaluate(client, cases, sampling),
+        }
+
+
+def check_before(per_situation: int, output: Path | None) -> None:
+    """What would fail only when a server runs, or after minutes. Raises EvaluationError."""
+    check_at_least(1, "--scenes-per-situation", per_situation)
+    if output and (output.is_dir() or not output.parent.is_dir()):
+        raise EvaluationError(f"--output {output}: wanted a file in a folder that exists")
+
+
+def _client(arguments: argparse.Namespace) -> AbstractContextManager[AlpamayoClient]:
+    if arguments.url and arguments.source:
+        raise EvaluationError(f"got both --url {arguments.url} and {arguments.source}: one of them is to be evaluated")
+    return running(arguments.url) if arguments.url else served(arguments.source or CHECKPOINT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.evaluate", description=__doc__)
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="a checkpoint or an exported repository (default: demo/checkpoint)",
+    )
+    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a source")
+    parser.add_argument("--scenes-per-situation", type=int, default=12, metavar="N", help="default: %(default)s")
+    parser.add_argument("--split", choices=SPLITS, default="held-out", help="default: %(default)s")
+    parser.add_argument(
+        "--samples", type=int, default=Sampling.samples, metavar="K", help="thoughts a scene (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=Sampling.seed, help="of what is sampled, not of the scenes (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
+    return parser

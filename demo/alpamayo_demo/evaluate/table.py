@@ -1,0 +1,88 @@
+"""The result as markdown."""
+
+from typing import Any
+
+from alpamayo_demo.road.situations import Situation
+
+from .measured_on import provenance
+from .scores import OBEYED_APART_M, Scores
+
+_COMFORT = {  # with the digits that tell
+    "max_acceleration_mps2": ("acceleration, m/s2", 2),
+    "max_curvature_per_m": ("curvature, 1/m", 3),
+    "max_jerk_mps3": ("jerk, m/s3", 1),
+    "max_lateral_acceleration_mps2": ("lateral acceleration, m/s2", 2),
+    "min_speed_mps": ("smallest speed, m/s", 2),
+}
+
+
+def table(result: dict[str, Any]) -> str:
+    """By situation and overall; by horizon; comfort; the two probes; and what it was measured on."""
+    parts = (_accuracy(result), _horizons(result), _comfort(result), _probes(result), _source(result))
+    return "\n\n".join(parts)
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    model, k = result["model"], result["settings"]["samples"]
+    header = ["", "minADE@1, m", f"minADE@{k}, m", "ADE of mean, m", f"minFDE@{k}, m", f"miss rate@{k}"]
+    header += ["right thought", "thought complete"]
+    named = {f"*{Situation[name].value}*": scores for name, scores in model["by_situation"].items()}
+    rows = named | {"**all situations**": model["overall"]}
+    rows |= {name: baseline["overall"] for name, baseline in result["baselines"].items()}
+    return markdown([header, *([name, *accuracy_cells(scores)] for name, scores in rows.items())])
+
+
+def accuracy_cells(scores: Scores) -> list[str]:
+    """Of a row: metres, then shares; a dash for the thoughts of who has none."""
+    metres = [f"{scores[name]:.2f}" for name in ("min_ade_1_m", "min_ade_m", "ade_of_mean_m", "min_fde_m")]
+    shares = [percent(scores.get(name)) for name in ("missed", "right_situation", "reasoning_complete")]
+    return metres + shares
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def _horizons(result: dict[str, Any]) -> str:
+    horizons = result["model"]["min_ade_m_by_horizon"]
+    rows = {"model": result["model"]} | result["baselines"]
+    cells = ([name, *(f"{it['min_ade_m_by_horizon'][at]:.2f}" for at in horizons)] for name, it in rows.items())
+    return markdown([[f"minADE@{result['settings']['samples']}, m, by horizon", *horizons], *cells])
+
+
+def _comfort(result: dict[str, Any]) -> str:
+    rows = {"model": result["model"], "driver": result["driver"]} | result["baselines"]
+    cells = (
+        [name, *(_mean_and_worst(it["comfort"], extreme, digits) for extreme, (_, digits) in _COMFORT.items())]
+        for name, it in rows.items()
+    )
+    return markdown([["extremes of a trajectory: mean (worst)", *(label for label, _ in _COMFORT.values())], *cells])
+
+
+def _mean_and_worst(comfort: dict[str, Scores], extreme: str, digits: int) -> str:
+    mean, worst = (round(comfort[of][extreme], digits) + 0.0 for of in ("mean", "worst"))  # + 0.0: no -0.00
+    return f"{mean:.{digits}f} ({worst:.{digits}f})"
+
+
+def _probes(result: dict[str, Any]) -> str:
+    frames, thought = result["probes"]["frames_swapped"], result["probes"]["thought_given"]
+    k = result["settings"]["samples"]
+    return (
+        f"With another scene's frames, minADE@{k} is {frames['swapped_min_ade_m']:.2f} m: {frames['ratio']:.1f} times "
+        f"its own {frames['own_min_ade_m']:.2f} m.\n"
+        f"With another situation's thought, {percent(thought['obeyed'])} drive nearer to where that thought leads than "
+        f"to the scene's own future\n"
+        f"({thought['counted']} scenes where the two are more than {OBEYED_APART_M:.0f} m apart; "
+        f"the mean of the samples is {thought['to_given_m']:.2f} m from the one, "
+        f"{thought['to_own_m']:.2f} m from the other)."
+    )
+
+
+def _source(result: dict[str, Any]) -> str:
+    return f"{result['settings']['scenes']} {result['settings']['split']} scenes; {provenance(result)}"
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table; the first row is its header."""
+    header, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([header, "|" + "---|" * len(rows[0]), *body])

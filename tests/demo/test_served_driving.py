@@ -1,0 +1,58 @@
+"""The committed checkpoint drives, asked through the served ensemble: thresholds that a broken model or a broken stage
+fails, far from what it does.
+"""
+
+import io
+import json
+from contextlib import redirect_stdout
+
+import pytest
+from alpamayo_demo.evaluate.cli import main
+from alpamayo_demo.evaluate.served import CHECKPOINT, served
+from alpamayo_demo.evaluate.table import table
+from alpamayo_demo.road.situations import Situation
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """What the command wrote and printed about two scenes of every situation."""
+    if not CHECKPOINT.is_dir():
+        pytest.skip(f"no checkpoint at {CHECKPOINT}")
+    output, printed = tmp_path_factory.mktemp("evaluation") / "result.json", io.StringIO()
+    with served(CHECKPOINT) as client, redirect_stdout(printed):
+        assert main(["--url", client.url, "--scenes-per-situation", "2", "--output", str(output)]) == 0
+    return json.loads(output.read_text()), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def result(evaluated):
+    return evaluated[0]
+
+
+def test_it_knows_what_it_sees(result):
+    assert result["model"]["overall"]["right_situation"] >= 0.8
+    assert result["model"]["overall"]["reasoning_complete"] >= 0.95
+
+
+def test_it_drives_as_the_driver_does(result):
+    assert result["model"]["overall"]["min_ade_m"] < 1.5
+
+
+def test_it_is_far_better_than_driving_blind(result):
+    blind = min(baseline["overall"]["min_ade_m"] for baseline in result["baselines"].values())
+    assert result["model"]["overall"]["min_ade_m"] < blind / 3
+
+
+def test_it_looks(result):
+    assert result["probes"]["frames_swapped"]["ratio"] >= 2
+
+
+def test_it_does_what_it_thinks(result):
+    assert result["probes"]["thought_given"]["obeyed"] >= 0.7
+
+
+def test_the_table_is_made_of_the_result(evaluated):
+    result, printed = evaluated
+    assert printed == table(result) + "\n"
+    assert [situation.value for situation in Situation if situation.value not in printed] == []
+    assert result["settings"]["scenes"] == 2 * len(Situation)
