@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alpamayo_client import AlpamayoClient, AlpamayoError
-from alpamayo_demo.road.routes import route
-from alpamayo_demo.served import CHECKPOINT, served
 from alpamayo_export.errors import ExportError
 from alpamayo_serve.errors import LaunchError
+
+from alpamayo_demo.road.routes import route
+from alpamayo_demo.served import CHECKPOINT, served
 
 from . import planners
 from .loop import Planner, drive

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from alpamayo_demo.road.driver import advance, decide, with_own_events
 from alpamayo_demo.road.ego import DT_S, Ego
 from alpamayo_demo.road.scenes import HISTORY_POSES, Moment
 from alpamayo_demo.road.world import World
-from numpy.typing import NDArray
 
 PLAN_STEPS = 5  # waypoints that are driven before the next plan
 

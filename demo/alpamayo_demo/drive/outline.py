@@ -3,11 +3,12 @@
 from math import cos, sin
 
 import numpy as np
+from numpy.typing import NDArray
+
 from alpamayo_demo.road.ego import HEIGHT_M, LENGTH_M, WIDTH_M, Ego
 from alpamayo_demo.road.events import Event
 from alpamayo_demo.road.solids import of_event
 from alpamayo_demo.road.world import World
-from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

@@ -1,6 +1,7 @@
 """Who plans: the served model, or the scripted driver that taught it."""
 
 from alpamayo_client import AlpamayoClient
+
 from alpamayo_demo.road.scenes import Moment, imagined_action, imagined_future, observe
 
 from .loop import Plan, Planner

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.events import Cones, Crossing, LaneClosed, StopSign, TrafficLight
 from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
