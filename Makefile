@@ -18,8 +18,8 @@ $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(CONSTRAINT) --editable './client[cli]' --editable '.[server,dev]'
 	touch $@
 
-demo: setup  ## Export the test checkpoint, serve it, ask it about a scene, draw the answer
-	$(BIN)/python demo/run.py
+demo: setup  ## Export the demo's checkpoint, serve it, ask it about scenes, let it drive, draw both
+	$(BIN)/python -m alpamayo_demo
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest

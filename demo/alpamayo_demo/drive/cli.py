@@ -15,7 +15,7 @@ from alpamayo_demo.served import CHECKPOINT, served
 
 from . import planners
 from .loop import Planner, drive
-from .rules import Outcome, judge
+from .rules import judge, line
 
 MAX_SECONDS = 600.0
 
@@ -45,15 +45,6 @@ def drive_routes(planner: Planner, seeds: int, seconds: float) -> None:
         )
         print(f"route {seed:2}: {line(outcome, own)}", flush=True)
     print(f"{faultless} of {seeds} routes without fault; {driven / possible:.0%} of the scripted driver's distance")
-
-
-def line(outcome: Outcome, own: Outcome) -> str:
-    """`own`: the scripted driver's on the same route."""
-    return (
-        f"{outcome.driven_m:4.0f} m (the scripted driver: {own.driven_m:3.0f} m), "
-        f"off the lane's middle {outcome.mean_off_middle_m:.2f} m, at most {outcome.max_off_middle_m:.2f} m; "
-        f"{', '.join(outcome.faults) or 'no fault'}"
-    )
 
 
 @contextmanager

@@ -41,6 +41,15 @@ def judge(ticks: list[Tick]) -> Outcome:
     )
 
 
+def line(outcome: Outcome, own: Outcome) -> str:
+    """`own`: the scripted driver's on the same route."""
+    return (
+        f"{outcome.driven_m:4.0f} m (the scripted driver: {own.driven_m:3.0f} m), "
+        f"off the lane's middle {outcome.mean_off_middle_m:.2f} m, at most {outcome.max_off_middle_m:.2f} m; "
+        f"{', '.join(outcome.faults) or 'no fault'}"
+    )
+
+
 def _of_place(tick: Tick) -> list[str]:
     faults = []
     _, d = tick.world.road.locate(outline(tick.ego), tick.ego.s)

@@ -12,6 +12,7 @@ from .worlds import START_M, Random, beginner, light, make_curve, make_event, sc
 
 SEED_SPACE = 3  # beside those of the scenes' splits
 FIRST_M, LAST_M, LENGTH_M = 55.0, 300.0, 480.0
+LONGEST_CURVE_M = 70.0
 FREE_M = (75.0, 85.0)  # of road between one thing and the next: more than the driver's reach
 
 _LATER = (
@@ -35,7 +36,7 @@ _AFTER_A_VEHICLE = tuple(  # it drives on before the car, over lines and through
 
 
 def route(seed: int) -> tuple[World, Ego]:
-    """A road with four to six different things to mind, and a car at its beginning. The same for the same seed >= 0.
+    """A road with three to five different things to mind, and a car at its beginning. The same for the same seed >= 0.
 
     The last is a broken-down vehicle: nobody drives off the road's end. Nobody else is on the road.
     """
@@ -50,8 +51,8 @@ def route(seed: int) -> tuple[World, Ego]:
         done.append(situation)
         if situation in (Situation.CURVE_LEFT, Situation.CURVE_RIGHT):
             begin, end, curvature = make_curve(random, False, 1 if situation is Situation.CURVE_LEFT else -1)
-            curves.append((s, s + end - begin, curvature))
-            s += end - begin
+            curves.append((s, s + min(end - begin, LONGEST_CURVE_M), curvature))
+            s = curves[-1][1]
         else:
             event = _make(random, situation, lane_d, s)
             events.append(event)
