@@ -77,9 +77,9 @@ def test_a_solid_that_reaches_behind_the_camera_is_cut_there(side):
 @pytest.mark.parametrize("s", [6.0, 10.0])
 def test_the_road_is_as_wide_as_its_lanes(s, d):
     image = render(straight(), car(), FRONT_WIDE).min(axis=0)
-    (column, row), (outer, _) = FRONT_WIDE.project([(s, d, 0), (s, d + np.sign(d) * 2 * LINE_M, 0)])
-    assert image[int(row), int(column)] > 180
-    assert image[int(row), int(outer)] < 180
+    (column, row), (inner, _) = FRONT_WIDE.project([(s, d, 0), (s, d - np.sign(d) * 3 * LINE_M, 0)])
+    assert image[int(row), int(column)] > 140
+    assert image[int(row), int(inner)] < 110
 
 
 def test_the_lanes_are_divided_by_dashes():

@@ -44,8 +44,8 @@ def test_the_served_unicycle_drives_its_action_to_its_future(scenes):
         xyz, rot = it.ego_history_xyz.astype(float), it.ego_history_rot.astype(float)
         speed = float(ego_history.estimate_speeds(xyz, rot)[-1])
         driven, _ = unicycle.integrate(it.action[None].astype(float), speed, 0.0, DT_S)
-        assert np.abs(driven[0] - it.ego_future_xyz).max() < 0.35, it.situation
-        assert np.abs(driven[0] - it.ego_future_xyz)[:10].max() < 0.06, it.situation
+        assert np.abs(driven[0] - it.ego_future_xyz).max() < 0.10, it.situation
+        assert np.abs(driven[0] - it.ego_future_xyz)[:10].max() < 0.02, it.situation
 
 
 def test_the_driver_is_in_the_situation_that_the_scene_is_called_by(scenes):
