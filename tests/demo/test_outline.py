@@ -8,6 +8,7 @@ from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, Speed
 from worlds_by_hand import car, straight
 
 SQUARE = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)], dtype=float)
+TRIANGLE = np.array([(0, 0), (4, 0), (0, 4)], dtype=float)
 DIAMOND = np.array([(sqrt(2), 0), (0, sqrt(2)), (-sqrt(2), 0), (0, -sqrt(2))])
 
 
@@ -28,6 +29,8 @@ def at(shape: np.ndarray, x: float, y: float) -> np.ndarray:
         (SQUARE, at(DIAMOND, 2.5, 0), False),
         (SQUARE, at(DIAMOND, 1.8, 1.8), False),  # their bounding boxes overlap
         (SQUARE, at(DIAMOND, 1.6, 1.6), True),
+        (TRIANGLE, at(SQUARE, 3.2, 3.2), False),  # only its long side is between them
+        (TRIANGLE, at(SQUARE, 2.8, 2.8), True),
         (SQUARE, np.array([(-3.0, 0.5), (3.0, 0.5)]), True),  # a segment through it
         (SQUARE, np.array([(-3.0, 1.5), (3.0, 1.5)]), False),
         (SQUARE, np.array([(0.5, 3.0), (3.0, 0.5)]), False),  # across the corner, outside

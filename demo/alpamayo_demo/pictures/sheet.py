@@ -113,6 +113,6 @@ def _write_caption(page: Image.Image, left: int, top: int, answer: Answered) -> 
     write(page, left + 20, top, fitted(str(thoughts[0]), 15, CELL_PX[0] - 20, bold=True), 15, bold=True)
     error_m = min_ade(answer.prediction.pred_xyz, answer.scene.ego_future_xyz)
     count = sum(answer.right(sample) for sample in range(len(thoughts)))
-    truth = "" if right else f"It is: {answer.scene.situation.value}   "
-    note = f"{truth}{count} of {len(thoughts)} thoughts right, minADE {error_m:.2f} m"
-    write(page, left + 20, top + 21, note, 12, MUTED if right else WRONG)
+    truth = "" if right else f"It is: {answer.scene.situation.value}  "
+    note = f"{truth}{count} of {len(thoughts)} right, minADE {error_m:.2f} m"
+    write(page, left + 20, top + 21, fitted(note, 11, CELL_PX[0] - 20), 11, MUTED if right else WRONG)
