@@ -18,8 +18,8 @@ $(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(CONSTRAINT) --editable './client[cli]' --editable '.[server,dev]'
 	touch $@
 
-demo: setup  ## Export the test checkpoint, serve it, ask it about a scene, draw the answer
-	$(BIN)/python demo/run.py
+demo: setup  ## Export the demo's checkpoint, serve it, ask it about scenes, let it drive, draw both
+	$(BIN)/python -m alpamayo_demo
 
 train-demo: setup  ## Train the demo's checkpoint anew: renders its scenes, goes on where it was interrupted
 	PYTHONPATH=demo $(BIN)/python -m alpamayo_demo.train

@@ -85,6 +85,13 @@ def _draw_ground(canvas: Pixels, world: World, ego: Ego, camera: Camera) -> None
     start = world.road.coarse_s(xy[::4, ::4], ego.s - 25, ego.s + FAR_M + 5).repeat(4, 0).repeat(4, 1)
     at_nodes = world.road.locate(xy, start[: xy.shape[0], : xy.shape[1]], iterations=2)
     s, d = (_between(values) for values in at_nodes)
+    colour = ground(world, s, d, _light(world))
+    below = canvas[-len(colour) :]
+    below += (colour - below) * (1 - haze)
+
+
+def ground(world: World, s: Pixels, d: Pixels, light: float) -> Pixels:
+    """(..., 3) RGB of the ground at (s, d), each (...,); `light` is 1 by day."""
     material = np.zeros(s.shape, dtype=np.uint8)
     material[(d > RIGHT_EDGE_D - 2.2) & (d < LEFT_EDGE_D + 2.2)] = 1
     material[(d > RIGHT_EDGE_D - 0.2 - CURB_M) & (d < LEFT_EDGE_D + 0.2 + CURB_M)] = 2
@@ -94,9 +101,7 @@ def _draw_ground(canvas: Pixels, world: World, ego: Ego, camera: Camera) -> None
     material[line] = 4
     palette = np.array([GRASS, PAVEMENT, CURB, np.array(ASPHALT) * world.asphalt, WHITE, BLACK, YELLOW], np.float32)
     paint(world, s, d, material)
-    colour = (palette * _light(world))[material]
-    below = canvas[-len(colour) :]
-    below += (colour - below) * (1 - haze)
+    return (palette * light)[material]
 
 
 def paint(world: World, s: Pixels, d: Pixels, material: NDArray[np.uint8]) -> None:

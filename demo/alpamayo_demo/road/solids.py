@@ -43,12 +43,13 @@ def solids(world: World) -> Iterator[Solid]:
     for scenery in world.scenery:
         yield _scenery(world.road, scenery)
     for event in world.events:
-        yield from _of_event(world.road, event)
+        yield from of_event(world.road, event)
     for vehicle in world.traffic:
         yield _vehicle(world.road, vehicle)
 
 
-def _of_event(road: Centreline, event: Event) -> Iterator[Solid]:
+def of_event(road: Centreline, event: Event) -> Iterator[Solid]:
+    """What stands on the road, or beside it, because of the event."""
     if isinstance(event, Vehicle):
         yield _vehicle(road, event)
     elif isinstance(event, TrafficLight):

@@ -1,0 +1,114 @@
+"""`make demo`: a checkpoint exported and served, asked about one scene of each situation, and left to drive; with the
+commands that a user would type.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from alpamayo_client import AlpamayoClient, AlpamayoError, Scene
+from alpamayo_serve.errors import LaunchError
+from alpamayo_serve.serving import serving
+
+from .drive import planners
+from .drive.loop import drive
+from .drive.rules import judge, line
+from .pictures.animation import save_animation
+from .pictures.sheet import Answered, sheet
+from .road.routes import route
+from .road.scenes import DrivingScene, Split, moment, observe
+from .road.situations import Situation
+from .served import CHECKPOINT
+
+OUTPUT = Path(__file__).resolve().parents[2] / "out" / "demo"
+SEED, ROUTE, ROUTE_S = 0, 6, 20.0  # of the held-out scenes; of the drive
+SHOWN = Situation.LANE_CLOSED_RIGHT  # to `alpamayo predict`
+
+RELEASED_WEIGHTS = """
+With the released weights (22 GB, gated; the README says what a GPU needs):
+  .venv/bin/hf download nvidia/Alpamayo-R1-10B --local-dir Alpamayo-R1-10B
+  .venv/bin/hf download Qwen/Qwen3-VL-8B-Instruct --exclude '*.safetensors' \\
+      --local-dir Alpamayo-R1-10B/Qwen/Qwen3-VL-8B-Instruct
+  .venv/bin/alpamayo-export Alpamayo-R1-10B --output repository
+  .venv/bin/alpamayo-serve repository
+  .venv/bin/alpamayo predict --scene YOUR_SCENE.npz --output out/predict
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: something failed, with a line on stderr; 2: wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m alpamayo_demo", description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=CHECKPOINT, help="default: demo/checkpoint")
+    checkpoint = parser.parse_args(argv).checkpoint
+    try:
+        show(checkpoint)
+    except subprocess.CalledProcessError as error:  # it has said why
+        return int(error.returncode)
+    except (AlpamayoError, LaunchError, OSError) as error:
+        print(f"alpamayo_demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show(checkpoint: Path) -> None:
+    """All of it, into OUTPUT."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    repository, scene = OUTPUT / "repository", OUTPUT / "scene.npz"
+    run("alpamayo-export", checkpoint, "--output", repository)
+    print(f"\n$ alpamayo-serve {os.path.relpath(repository)}", flush=True)
+    started = time.monotonic()
+    with serving(repository, OUTPUT / "server.log") as endpoints:
+        url = f"{endpoints.address}:{endpoints.grpc_port}"
+        print(f"ready after {time.monotonic() - started:.0f} s, gRPC on {url}")
+        with AlpamayoClient(url) as client:
+            ask_about_situations(client, OUTPUT / "situations.png")
+            drive_a_route(client, OUTPUT / "drive.gif")
+        save_scene(observe(moment(Split.HELD_OUT, SEED, SHOWN)), scene)
+        run("alpamayo", "predict", "--url", url, "--scene", scene, "--output", OUTPUT, "--num-traj-samples", "6")
+    print(RELEASED_WEIGHTS)
+    for picture in ("situations.png", "drive.gif", "prediction.png"):
+        print(f"The picture: {OUTPUT / picture}")
+
+
+def run(*command: str | Path) -> None:
+    """One of the console scripts beside this Python, echoed. Raises CalledProcessError."""
+    program, *arguments = (str(word) for word in command)
+    shown = (os.path.relpath(a) if Path(a).is_absolute() else a for a in arguments)
+    print(f"\n$ {program} {' '.join(shown)}", flush=True)
+    subprocess.run([str(Path(sys.executable).with_name(program)), *arguments], check=True)
+
+
+def ask_about_situations(client: AlpamayoClient, path: Path) -> None:
+    """One scene of each, six samples; the sheet goes to `path`."""
+    answers = []
+    for situation in Situation:
+        found = moment(Split.HELD_OUT, SEED, situation)
+        scene = observe(found)
+        prediction = client.predict(
+            scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot, num_traj_samples=6, seed=SEED
+        )
+        answers.append(Answered(found, scene, prediction))
+    sheet(answers).save(path)
+    right = sum(answer.right(0) for answer in answers)
+    print(f"\nAsked about one unseen scene of each situation: {right} of {len(answers)} thoughts name it", flush=True)
+
+
+def drive_a_route(client: AlpamayoClient, path: Path) -> None:
+    """In closed loop; the animation goes to `path`."""
+    ticks = drive(*route(ROUTE), planners.model(client), ROUTE_S)
+    own = drive(*route(ROUTE), planners.driver, ROUTE_S)
+    save_animation(path, ticks)
+    print(f"Drove route {ROUTE} for {ROUTE_S:.0f} s: {line(judge(ticks), judge(own))}", flush=True)
+
+
+def save_scene(scene: DrivingScene, path: Path) -> None:
+    """As the client's scene file."""
+    Scene(scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot, scene.ego_future_xyz).save(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Drives long routes in closed loop: every half second a plan is asked for, and its first half second driven."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from alpamayo_client import AlpamayoClient, AlpamayoError
+from alpamayo_export.errors import ExportError
+from alpamayo_serve.errors import LaunchError
+
+from alpamayo_demo.road.routes import route
+from alpamayo_demo.served import CHECKPOINT, served
+
+from . import planners
+from .loop import Planner, drive
+from .rules import judge, line
+
+MAX_SECONDS = 600.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: driven, well or badly; 1: a checkpoint or server that fails, with a line on stderr; 2: wrong usage."""
+    arguments = _parsed(argv)
+    try:
+        with _planner(arguments) as planner:
+            drive_routes(planner, arguments.seeds, arguments.seconds)
+    except (AlpamayoError, ExportError, LaunchError, OSError) as error:
+        print(f"alpamayo_demo.drive: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def drive_routes(planner: Planner, seeds: int, seconds: float) -> None:
+    """Prints a line per route, beside how far the scripted driver comes, and how many went without fault."""
+    faultless, driven, possible = 0, 0.0, 0.0
+    for seed in range(seeds):
+        outcome = judge(drive(*route(seed), planner, seconds))
+        own = outcome if planner is planners.driver else judge(drive(*route(seed), planners.driver, seconds))
+        faultless, driven, possible = (
+            faultless + (not outcome.faults),
+            driven + outcome.driven_m,
+            possible + own.driven_m,
+        )
+        print(f"route {seed:2}: {line(outcome, own)}", flush=True)
+    print(f"{faultless} of {seeds} routes without fault; {driven / possible:.0%} of the scripted driver's distance")
+
+
+@contextmanager
+def _planner(arguments: argparse.Namespace) -> Iterator[Planner]:
+    if arguments.planner == "driver":
+        yield planners.driver
+    elif arguments.url:
+        with AlpamayoClient(arguments.url) as client:
+            yield planners.model(client)
+    else:
+        with served(arguments.checkpoint or CHECKPOINT) as client:
+            yield planners.model(client)
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.drive", description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, help="exported and served (default: demo/checkpoint)")
+    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a checkpoint")
+    parser.add_argument("--planner", choices=("model", "driver"), default="model", help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="routes 0 .. N - 1 (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    if arguments.seeds < 1:
+        parser.error(f"--seeds: got {arguments.seeds}, wanted at least 1")
+    if not 0.1 <= arguments.seconds <= MAX_SECONDS:
+        parser.error(f"--seconds: got {arguments.seconds:g}, wanted 0.1 .. {MAX_SECONDS:g}")
+    if (arguments.checkpoint is not None) + (arguments.url is not None) + (arguments.planner == "driver") > 1:
+        parser.error("a checkpoint, --url and --planner driver exclude each other")
+    return arguments

@@ -1,0 +1,33 @@
+"""Who plans: the served model, or the scripted driver that taught it."""
+
+from alpamayo_client import AlpamayoClient
+
+from alpamayo_demo.road.scenes import Moment, imagined_action, imagined_future, observe
+
+from .loop import Plan, Planner
+
+GIVE_UP_S = 120.0
+
+
+def model(client: AlpamayoClient) -> Planner:
+    """The most likely thought, and always the same noise: no plan differs from the last by chance."""
+
+    def planner(moment: Moment) -> Plan:
+        scene = observe(moment)
+        answer = client.predict(
+            scene.image_frames,
+            scene.ego_history_xyz,
+            scene.ego_history_rot,
+            temperature=0.0,
+            seed=0,
+            timeout_s=GIVE_UP_S,
+        )
+        return Plan(str(answer.cot[0, 0, 0]), answer.pred_xyz[0, 0, 0], answer.action[0, 0, 0])
+
+    return planner
+
+
+def driver(moment: Moment) -> Plan:
+    """What the scripted driver would do, who sees the world itself."""
+    situation = moment.situation
+    return Plan(situation.value, imagined_future(moment, situation), imagined_action(moment, situation))

@@ -1,0 +1,148 @@
+"""The closed loop, with planners that need no server."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from alpamayo_demo.drive import planners
+from alpamayo_demo.drive.cli import main
+from alpamayo_demo.drive.loop import PLAN_STEPS, Plan, Planner, Tick, drive
+from alpamayo_demo.drive.rules import judge
+from alpamayo_demo.road.ego import DT_S, moved
+from alpamayo_demo.road.events import Event, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.routes import route
+from alpamayo_demo.road.scenes import HISTORY_POSES, Moment
+from worlds_by_hand import car, straight
+
+
+def planner_of(accel: float, curvature: float) -> Planner:
+    action = np.tile(np.array([accel, curvature], np.float32), (64, 1))
+    return lambda moment: Plan("", np.zeros((64, 3), np.float32), action)
+
+
+def drive_past(event: Event, accel: float = 0.0, d: float = 0.0) -> list[str]:
+    """The faults of a car that takes no notice."""
+    return judge(drive(straight(event), car(d=d, speed=10.0), planner_of(accel, 0.0), 6.0)).faults
+
+
+@pytest.mark.parametrize("seed", [0, 6, 7])
+def test_the_scripted_driver_drives_routes_without_fault(seed):
+    outcome = judge(drive(*route(seed), planners.driver, 20.0))
+    assert outcome.faults == []
+    assert outcome.driven_m > 100
+    assert outcome.max_off_middle_m < 0.6
+
+
+def test_every_step_is_the_served_unicycles_and_plans_come_every_half_second():
+    ticks = drive(*route(6), planners.driver, 3.0)
+    assert len(ticks) == 31
+    for i, (tick, after) in enumerate(pairwise(ticks)):
+        assert tick.planned_at is ticks[i - i % PLAN_STEPS].ego
+        accel, curvature = tick.plan.action[i % PLAN_STEPS].tolist()
+        ego = tick.ego
+        wanted = moved(ego.x, ego.y, ego.heading, ego.speed, accel, curvature)
+        np.testing.assert_allclose((after.ego.x, after.ego.y, after.ego.heading, after.ego.speed), wanted, atol=1e-9)
+
+
+def test_a_planner_sees_what_was_driven():
+    seen: list[Moment] = []
+
+    def watching(moment: Moment) -> Plan:
+        seen.append(moment)
+        return planner_of(-1.0, 0.0)(moment)
+
+    ticks = drive(straight(), car(speed=8.0), watching, 2.0)
+    assert [len(moment.past) for moment in seen] == [HISTORY_POSES] * 4
+    assert [moment.ego for moment in seen] == [ticks[i].ego for i in (0, 5, 10, 15)]
+    assert [ego for _, ego in seen[-1].past[-16:]] == [tick.ego for tick in ticks[:16]]
+    assert [moment.last_accel for moment in seen[1:]] == [-1.0] * 3
+
+
+def test_the_car_stops_and_does_not_roll_back():
+    ticks = drive(straight(), car(speed=2.0), planner_of(-5.0, 0.0), 5.0)
+    assert min(tick.ego.speed for tick in ticks) == pytest.approx(0.0, abs=1e-12)
+    assert ticks[-1].ego.s == pytest.approx(ticks[-2].ego.s)
+
+
+def test_what_happens_goes_on():
+    ticks = drive(straight(Vehicle(60.0, 0.0, 5.0)), car(speed=8.0), planner_of(0.0, 0.0), 3.0)
+    assert ticks[-1].world.events[0].s - ticks[0].world.events[0].s == pytest.approx(15.0)
+    light = straight(TrafficLight(30.0, 0.0, green=False))
+    waited = drive(light, car(speed=5.0), planners.driver, 20.0)
+    assert [waited[0].world.events[0].green, waited[-1].world.events[0].green] == [False, True]
+    assert judge(waited).faults == []
+    assert waited[-1].ego.s > 40.0
+
+
+@pytest.mark.parametrize(
+    ("event", "fault"),
+    [
+        (TrafficLight(60.0, 0.0, green=False), "ran the red light"),
+        (StopSign(60.0, 0.0), "ran the stop sign"),
+        (Vehicle(60.0, 0.0, 0.0), "hit the vehicle ahead"),
+    ],
+)
+def test_taking_no_notice_is_a_fault(event, fault):
+    (found,) = drive_past(event)
+    assert found.startswith(f"{fault} after ")
+    assert 3.0 < float(found.split()[-2]) < 6.0
+
+
+def test_a_green_light_may_be_passed():
+    assert drive_past(TrafficLight(60.0, 0.0, green=True)) == []
+
+
+def test_leaving_the_road_is_a_fault_and_when():
+    (fault,) = judge(drive(straight(), car(speed=10.0), planner_of(0.0, -0.01), 4.0)).faults
+    assert fault.startswith("left the road after ")
+    # Half the car's width is 0.95 m, the road's edge 1.75 m from the lane's middle: v^2 k t^2 / 2 = 0.8 m at 1.3 s,
+    # and sooner because its front turns out first.
+    assert 0.7 < float(fault.split()[-2]) < 1.4
+
+
+def test_deviation_is_from_the_lanes_middle():
+    ticks = drive(straight(), car(speed=10.0), planners.driver, 2.0)
+    aside = [replace(tick, ego=replace(tick.ego, d=0.5 if i else -0.1)) for i, tick in enumerate(ticks)]
+    outcome = judge(aside)
+    assert outcome.max_off_middle_m == pytest.approx(0.5)
+    assert outcome.mean_off_middle_m == pytest.approx((0.1 + 0.5 * (len(ticks) - 1)) / len(ticks))
+    assert outcome.driven_m == pytest.approx(ticks[-1].ego.s - ticks[0].ego.s)
+
+
+def test_the_drive_is_as_long_as_asked_for():
+    ticks: list[Tick] = drive(straight(), car(), planners.driver, 1.2)
+    assert len(ticks) - 1 == round(1.2 / DT_S)
+
+
+def test_the_command_tells_each_route_and_the_share(capsys):
+    assert main(["--planner", "driver", "--seeds", "2", "--seconds", "3"]) == 0
+    *routes, share = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in routes] == ["route  0", "route  1"]
+    assert share == "2 of 2 routes without fault; 100% of the scripted driver's distance"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seeds", "0"],
+        ["--seconds", "0"],
+        ["--seconds", "nan"],
+        ["--seconds", "1e9"],
+        ["--planner", "nobody"],
+        ["--planner", "driver", "--url", "localhost:1"],
+        ["--url", "localhost:1", "somewhere"],
+    ],
+)
+def test_wrong_usage_is_told(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [["/nowhere/checkpoint"], ["--url", "localhost:1", "--seconds", "1"]])
+def test_what_is_not_there_is_one_line(arguments, capsys):
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("alpamayo_demo.drive: ")

@@ -1,0 +1,95 @@
+import hashlib
+import subprocess
+import sys
+
+import ego_history
+import numpy as np
+import pytest
+import unicycle
+from alpamayo_client import Scene
+from alpamayo_demo.road.ego import DT_S
+from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, imagined_action, moment, scene
+from alpamayo_demo.road.situations import Situation, named
+
+ARRAYS = ("image_frames", "ego_history_xyz", "ego_history_rot", "ego_future_xyz", "action")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> dict[Situation, DrivingScene]:
+    return {situation: scene(Split.HELD_OUT, 3, situation) for situation in Situation}
+
+
+def digest(it: DrivingScene) -> str:
+    return hashlib.sha256(b"".join(getattr(it, name).tobytes() for name in ARRAYS)).hexdigest()
+
+
+def test_the_grammar_has_a_sentence_for_every_situation_and_no_other():
+    thoughts = [situation.value for situation in Situation]
+    assert len(set(thoughts)) == len(thoughts) >= 12
+    assert all(named(f" {situation.value}\n") is situation for situation in Situation)
+    assert named("Keep the lane") is named("") is named("keep the lane at a steady speed.") is None
+
+
+def test_a_scene_is_what_the_contract_wants(scenes):
+    for it in scenes.values():
+        Scene(it.image_frames, it.ego_history_xyz, it.ego_history_rot, it.ego_future_xyz)  # checks all of it
+        assert it.image_frames.shape == (len(MODEL_CAMERAS), 2, 3, 96, 160)
+        assert not it.ego_history_xyz[-1].any()
+        np.testing.assert_array_equal(it.ego_history_rot[-1], np.eye(3))
+        ego_history.check_history(it.ego_history_xyz, it.ego_history_rot)
+
+
+def test_the_served_unicycle_drives_its_action_to_its_future(scenes):
+    for it in scenes.values():
+        xyz, rot = it.ego_history_xyz.astype(float), it.ego_history_rot.astype(float)
+        speed = float(ego_history.estimate_speeds(xyz, rot)[-1])
+        driven, _ = unicycle.integrate(it.action[None].astype(float), speed, 0.0, DT_S)
+        assert np.abs(driven[0] - it.ego_future_xyz).max() < 0.10, it.situation
+        assert np.abs(driven[0] - it.ego_future_xyz)[:10].max() < 0.02, it.situation
+
+
+def test_the_driver_is_in_the_situation_that_the_scene_is_called_by(scenes):
+    assert all(it.situation is situation for situation, it in scenes.items())
+    assert len({digest(it) for it in scenes.values()}) == len(Situation)
+
+
+def test_the_frames_are_of_different_times(scenes):
+    moving = scenes[Situation.KEEP_LANE].image_frames
+    assert (moving[:, 0] != moving[:, 1]).any(axis=(1, 2, 3)).all()
+
+
+def test_the_same_seed_is_the_same_scene(scenes):
+    again = scene(Split.HELD_OUT, 3, Situation.RED_LIGHT)
+    assert digest(again) == digest(scenes[Situation.RED_LIGHT])
+
+
+def test_the_same_seed_is_the_same_scene_in_another_process(scenes):
+    code = (
+        "from test_scenes import *\n"
+        "for it in (Situation.CONES_LEFT, Situation.PEDESTRIAN): print(digest(scene(Split.HELD_OUT, 3, it)))"
+    )
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == [digest(scenes[s]) for s in (Situation.CONES_LEFT, Situation.PEDESTRIAN)]
+
+
+def test_another_seed_and_another_split_are_another_scene():
+    keys = [(split, seed) for split in Split for seed in (0, 1)]
+    assert len({digest(scene(*key, Situation.KEEP_LANE)) for key in keys}) == len(keys)
+
+
+def test_a_history_is_as_long_as_it_should_be_and_its_speeds_are_the_cars():
+    for situation in (Situation.SPEED_UP, Situation.SLOW_VEHICLE):
+        found = moment(Split.TRAIN, 5, situation)
+        assert len(found.past) == HISTORY_POSES
+        way = [np.hypot(b.x - a.x, b.y - a.y) for (_, a), (_, b) in zip(found.past, found.past[1:], strict=False)]
+        mean = [(a.speed + b.speed) / 2 for (_, a), (_, b) in zip(found.past, found.past[1:], strict=False)]
+        np.testing.assert_allclose(np.array(way) / DT_S, mean, atol=0.01)
+
+
+def test_believing_otherwise_is_driving_otherwise():
+    found = moment(Split.HELD_OUT, 0, Situation.KEEP_LANE)
+    own = imagined_action(found, Situation.KEEP_LANE)
+    assert imagined_action(found, Situation.CURVE_LEFT)[20:, 1].max() > own[:, 1].max() + 0.005
+    assert imagined_action(found, Situation.CURVE_RIGHT)[20:, 1].min() < own[:, 1].min() - 0.005
+    assert imagined_action(found, Situation.RED_LIGHT)[:, 0].min() < own[:, 0].min() - 1.0
