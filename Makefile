@@ -13,16 +13,16 @@ help:  ## List the targets
 
 setup: $(INSTALLED)  ## Create .venv with every console script (Python 3.11 is what is tested; PYTHON=... for another)
 
-$(INSTALLED): pyproject.toml client/pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml client/pyproject.toml demo/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(CONSTRAINT) --editable './client[cli]' --editable '.[server,dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINT) --editable './client[cli]' --editable '.[server,dev]' --editable ./demo
 	touch $@
 
 demo: setup  ## Export the demo's checkpoint, serve it, ask it about scenes, let it drive, draw both
 	$(BIN)/python -m alpamayo_demo
 
 train-demo: setup  ## Train the demo's checkpoint anew: renders its scenes, goes on where it was interrupted
-	PYTHONPATH=demo $(BIN)/python -m alpamayo_demo.train
+	$(BIN)/python -m alpamayo_demo.train
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest

@@ -20,9 +20,9 @@ from alpamayo_demo.evaluate.cases import Case, make_cases
 from alpamayo_demo.evaluate.cli import EXPECTED, check_before
 from alpamayo_demo.evaluate.predictions import Sampling, ask
 from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
-from alpamayo_demo.evaluate.served import CHECKPOINT, is_repository, served, shown
 from alpamayo_demo.evaluate.table import accuracy_cells, markdown
 from alpamayo_demo.road.scenes import Split
+from alpamayo_demo.served import CHECKPOINT, is_repository, served, shown
 from machine import describe, provenance
 from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""A checkpoint, exported and served for as long as a block runs."""
+"""A client of what is to drive: a checkpoint, an exported repository, or a server that runs already."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,23 +6,62 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from alpamayo_client import AlpamayoClient
+from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.limits import Limits
+from alpamayo_export.repository import MANIFEST
 from alpamayo_serve.serving import serving
 
-CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoint"
+from .errors import DemoError
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = ROOT / "demo" / "checkpoint"
+LIMITS = Limits(max_images=16, max_trajectories=32, max_generation_length=256)  # as `alpamayo-export` sets them
 
 
 @contextmanager
-def served(checkpoint: Path) -> Iterator[AlpamayoClient]:
-    """A client of it. Raises ExportError if there is no such checkpoint, LaunchError if the server does not start."""
-    # Imported late: who drives without a model, or asks a server that runs, should not wait for torch.
-    from alpamayo_export.export import Options, export, open_checkpoint
-    from alpamayo_export.limits import Limits
+def served(source: Path, precision: str = "auto") -> Iterator[AlpamayoClient]:
+    """Serves `source`, a checkpoint or a repository, for the block.
 
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
-        export(open_checkpoint(str(checkpoint)), repository, Options("auto", "auto", Limits(16, 32, 256)))
+    Args:
+        source: folder. A checkpoint is exported to a temporary one first.
+        precision: of that export: auto, fp32, bf16. A repository has its own.
+
+    Raises:
+        ExportError: there is no such checkpoint.
+        LaunchError: the server does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="alpamayo-demo-") as temporary:
+        repository = source
+        if not is_repository(source):
+            repository = Path(temporary) / "repository"
+            export(open_checkpoint(str(source)), repository, Options(precision, "auto", LIMITS))
         with (
-            serving(repository, Path(folder) / "log") as endpoints,
+            serving(repository, Path(temporary) / "log") as endpoints,
             AlpamayoClient(f"{endpoints.address}:{endpoints.grpc_port}") as client,
         ):
             yield client
+
+
+def is_repository(source: Path) -> bool:
+    """It was written by `alpamayo-export`."""
+    return (source / MANIFEST).is_file()
+
+
+def shown(source: Path) -> str:
+    """As results name it: where it lies in this repository; of others the name, since their folders say nothing."""
+    whole = source.resolve()
+    return str(whole.relative_to(ROOT)) if whole.is_relative_to(ROOT) else whole.name
+
+
+@contextmanager
+def running(url: str) -> Iterator[AlpamayoClient]:
+    """A client of the server at `url`, host:port, for the block.
+
+    Raises:
+        DemoError: what is served there was not written by `alpamayo-export`.
+        AlpamayoError: nobody answers there, or no Alpamayo server.
+    """
+    with AlpamayoClient(url) as client:
+        if "checkpoint" not in client.metadata():
+            raise DemoError(f"{url} serves a model `alpamayo`, but none that alpamayo-export wrote")
+        yield client

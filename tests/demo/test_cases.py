@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from alpamayo_demo.errors import DemoError
 from alpamayo_demo.evaluate.cases import SITUATIONS, make_cases, partners
-from alpamayo_demo.evaluate.errors import EvaluationError
 from alpamayo_demo.road.scenes import Split, scene
 
 COUNT = len(SITUATIONS)
@@ -40,5 +40,5 @@ def test_cases_are_the_split_s_scenes_every_situation_in_turn():
 
 
 def test_no_scenes():
-    with pytest.raises(EvaluationError, match="got 0, wanted at least 1"):
+    with pytest.raises(DemoError, match="got 0, wanted at least 1"):
         make_cases(Split.HELD_OUT, 0)

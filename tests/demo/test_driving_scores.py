@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from alpamayo_demo.errors import DemoError
 from alpamayo_demo.evaluate import scores
-from alpamayo_demo.evaluate.errors import EvaluationError
 from alpamayo_demo.road.situations import Situation
 
 ORIGIN = np.zeros((64, 3))
@@ -79,5 +79,5 @@ def test_thought_given():
 
 
 def test_thought_given_where_nothing_tells():
-    with pytest.raises(EvaluationError, match="more than 1"):
+    with pytest.raises(DemoError, match="more than 1"):
         scores.thought_given([at(0.0)], [ORIGIN], [ORIGIN])

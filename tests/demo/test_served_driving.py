@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 
 import pytest
 from alpamayo_demo.evaluate.cli import main
-from alpamayo_demo.evaluate.served import CHECKPOINT, served
 from alpamayo_demo.evaluate.table import table
 from alpamayo_demo.road.situations import Situation
+from alpamayo_demo.served import CHECKPOINT, served
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from alpamayo_client import AlpamayoClient, AlpamayoError
+from alpamayo_client import AlpamayoError
 from alpamayo_export.errors import ExportError
 from alpamayo_serve.errors import LaunchError
 
+from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.routes import route
-from alpamayo_demo.served import CHECKPOINT, served
+from alpamayo_demo.served import CHECKPOINT, running, served
 
 from . import planners
 from .loop import Planner, drive
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _planner(arguments) as planner:
             drive_routes(planner, arguments.seeds, arguments.seconds)
-    except (AlpamayoError, ExportError, LaunchError, OSError) as error:
+    except (AlpamayoError, DemoError, ExportError, LaunchError, OSError) as error:
         print(f"alpamayo_demo.drive: {error}", file=sys.stderr)
         return 1
     return 0
@@ -52,7 +53,7 @@ def _planner(arguments: argparse.Namespace) -> Iterator[Planner]:
     if arguments.planner == "driver":
         yield planners.driver
     elif arguments.url:
-        with AlpamayoClient(arguments.url) as client:
+        with running(arguments.url) as client:
             yield planners.model(client)
     else:
         with served(arguments.checkpoint or CHECKPOINT) as client:

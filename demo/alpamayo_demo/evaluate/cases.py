@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from alpamayo_demo.errors import check_at_least
 from alpamayo_demo.road.scenes import DrivingScene, Moment, Split, moment, observe
 from alpamayo_demo.road.situations import Situation
-
-from .errors import check_at_least
 
 SITUATIONS = tuple(Situation)
 STRIDE = 7  # coprime with the number of other situations: the first few seeds meet partners far apart
@@ -29,7 +28,7 @@ def make_cases(split: Split, per_situation: int) -> list[Case]:
     """Seeds 0, 1 .. `per_situation` - 1 of the split, each with every situation in turn.
 
     Raises:
-        EvaluationError: `per_situation` is less than 1.
+        DemoError: `per_situation` is less than 1.
     """
     check_at_least(1, "scenes per situation", per_situation)
     keys = [(seed, situation) for seed in range(per_situation) for situation in SITUATIONS]

@@ -16,18 +16,18 @@ from alpamayo_client import AlpamayoClient, AlpamayoError
 from alpamayo_export.errors import ExportError
 from alpamayo_serve.errors import LaunchError
 
+from alpamayo_demo.errors import DemoError, check_at_least
 from alpamayo_demo.road.scenes import Split
+from alpamayo_demo.served import CHECKPOINT, running, served, shown
 
 from .cases import make_cases
-from .errors import EvaluationError, check_at_least
 from .evaluation import evaluate
 from .measured_on import describe
 from .predictions import Sampling
-from .served import CHECKPOINT, running, served, shown
 from .table import table
 
 SPLITS = {"held-out": Split.HELD_OUT, "hard": Split.HARD}
-EXPECTED = (EvaluationError, ExportError, LaunchError, AlpamayoError, OSError)
+EXPECTED = (DemoError, ExportError, LaunchError, AlpamayoError, OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,15 +67,15 @@ def run(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
 
 
 def check_before(per_situation: int, output: Path | None) -> None:
-    """What would fail only when a server runs, or after minutes. Raises EvaluationError."""
+    """What would fail only when a server runs, or after minutes. Raises DemoError."""
     check_at_least(1, "--scenes-per-situation", per_situation)
     if output and (output.is_dir() or not output.parent.is_dir()):
-        raise EvaluationError(f"--output {output}: wanted a file in a folder that exists")
+        raise DemoError(f"--output {output}: wanted a file in a folder that exists")
 
 
 def _client(arguments: argparse.Namespace) -> AbstractContextManager[AlpamayoClient]:
     if arguments.url and arguments.source:
-        raise EvaluationError(f"got both --url {arguments.url} and {arguments.source}: one of them is to be evaluated")
+        raise DemoError(f"got both --url {arguments.url} and {arguments.source}: one of them is to be evaluated")
     return running(arguments.url) if arguments.url else served(arguments.source or CHECKPOINT)
 
 

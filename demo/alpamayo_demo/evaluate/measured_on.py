@@ -2,7 +2,7 @@
 
 import sys
 
-from .served import ROOT
+from alpamayo_demo.served import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 from machine import describe, provenance

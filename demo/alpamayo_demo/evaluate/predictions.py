@@ -7,15 +7,15 @@ from alpamayo_client import AlpamayoClient, Prediction
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from alpamayo_demo.errors import check_at_least
 from alpamayo_demo.road.scenes import DrivingScene
 
 from .cases import Case, partners
-from .errors import check_at_least
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the server is asked. Raises EvaluationError for less than one sample, or a seed below zero."""
+    """How the server is asked. Raises DemoError for less than one sample, or a seed below zero."""
 
     samples: int = 6
     """Thoughts, each with its trajectory: the metrics' K."""

@@ -17,9 +17,8 @@ from alpamayo_client.metrics import (
 )
 from numpy.typing import ArrayLike, NDArray
 
+from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation, named
-
-from .errors import EvaluationError
 
 Scores = dict[str, float]
 
@@ -98,7 +97,7 @@ def thought_given(
     of them, `to_given_m` and `to_own_m` the ADE of the mean trajectory.
 
     Raises:
-        EvaluationError: no scene counts.
+        DemoError: no scene counts.
     """
     found = [
         (ade_of_mean(predicted, given), ade_of_mean(predicted, own))
@@ -106,7 +105,7 @@ def thought_given(
         if ade_of_mean(np.asarray(given)[None, None, None], own) > OBEYED_APART_M
     ]
     if not found:
-        raise EvaluationError(f"no scene's given thought leads more than {OBEYED_APART_M} m away from its own")
+        raise DemoError(f"no scene's given thought leads more than {OBEYED_APART_M} m away from its own")
     to_given, to_own = np.array(found).T
     return {
         "counted": len(found),

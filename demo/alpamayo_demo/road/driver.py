@@ -18,6 +18,7 @@ LATERAL_MPS2 = 2.0
 COMFORTABLE_MPS2 = 1.5
 CURVE_1PM = 1 / 160  # a road bent more than this is a curve
 CREEP_GAP_M = 0.6  # beyond the standstill gap: close enough to stop for good
+SLOW_BEFORE_M = 3.0  # the limit of a bump is kept from here on
 SLOW = 0.8
 
 
@@ -56,8 +57,8 @@ def plan(world: World, ego: Ego, last_accel: float, steps: int) -> list[tuple[St
 
 
 def with_own_events(world: World) -> World:
-    """The same road with events of its own."""
-    return replace(world, events=deepcopy(world.events))
+    """The same road with events and traffic of its own."""
+    return replace(world, events=deepcopy(world.events), traffic=deepcopy(world.traffic))
 
 
 def advance(world: World, ego: Ego, accel: float, curvature: float) -> Ego:
@@ -82,14 +83,14 @@ def _for_event(event: Event, ego: Ego) -> float:
         return _follow(ego.speed, gap, event.speed_mps())
     limit = event.limit_mps()
     if limit < inf and event.near(ego):
-        return _slow_down(ego.speed, limit, max(event.s - ego.front_s, 0.0))
+        return _slow_down(ego.speed, limit, max(event.s - ego.front_s - SLOW_BEFORE_M, 0.0))
     return inf
 
 
 def _follow(speed: float, gap_m: float, ahead_mps: float) -> float:
     """The Intelligent Driver Model's acceleration, in m/s2."""
     if ahead_mps == 0 and gap_m < STANDSTILL_GAP_M + CREEP_GAP_M and speed < 1.0:
-        return -speed / (2 * DT_S)
+        return -max(speed, 0.25)  # softly: the last decimetres take a second
     closing = speed * (speed - ahead_mps) / (2 * sqrt(ACCEL_MPS2 * BRAKE_MPS2))
     wanted_gap = STANDSTILL_GAP_M + max(0.0, speed * HEADWAY_S + closing)
     return _free(speed) - ACCEL_MPS2 * (wanted_gap / max(gap_m, 0.1)) ** 2

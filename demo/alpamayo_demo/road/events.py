@@ -136,7 +136,7 @@ class StopSign(Event):
 
     def situation(self, ego: Ego) -> Situation | None:
         if self.done:
-            return Situation.DRIVE_ON if -4.0 < self.s - ego.s and ego.s < self.s else None
+            return Situation.DRIVE_ON if ego.s < self.s else None
         return Situation.STOP_SIGN if self.near(ego) else None
 
     def go_on(self, ego: Ego) -> None:

@@ -18,6 +18,7 @@ Pixels = NDArray[np.float32]
 FINER = 2  # pixels are drawn this much finer, in both directions, and averaged
 FAR_M = 110.0
 NEAR_M = 0.2
+BEHIND_M = 12.0  # half of the longest house: what has its middle further behind the camera is out of sight
 LINE_M, DASH_M, DASH_PERIOD_M, CURB_M = 0.18, 4.5, 9.0, 0.25
 ASPHALT, PAVEMENT, CURB, GRASS = (0.33, 0.33, 0.35), (0.55, 0.53, 0.50), (0.68, 0.68, 0.7), (0.28, 0.42, 0.20)
 SKY_DAY, SKY_DUSK, HAZE_DAY, HAZE_DUSK = (0.45, 0.65, 0.9), (0.18, 0.16, 0.32), (0.8, 0.86, 0.92), (0.85, 0.5, 0.32)
@@ -130,7 +131,7 @@ def _draw_solids(canvas: Pixels, world: World, ego: Ego, camera: Camera) -> None
         return camera.to_camera((xyz - here) @ turn)
 
     near = [(solid, in_camera(solid.middle)) for solid in solids(world)]
-    near = [(solid, middle) for solid, middle in near if np.linalg.norm(middle) < FAR_M and middle[2] > -6]
+    near = [(solid, middle) for solid, middle in near if np.linalg.norm(middle) < FAR_M and middle[2] > -BEHIND_M]
     for solid, _ in sorted(near, key=lambda pair: -float(np.linalg.norm(pair[1]))):
         for polygon in solid.polygons:
             _fill(canvas, in_camera(polygon.corners), polygon, camera, _light(world))

@@ -161,9 +161,9 @@ def imagined(moment: Moment, situation: Situation) -> World:
         events = [Vehicle(ahead + 2.0 + 1.3 * ego.speed, lane_d, min(ego.speed, 8.0))]
     elif situation in (Situation.CONES_RIGHT, Situation.CONES_LEFT):
         events = [Cones(ahead + 16.0, lane_d, on_the_right=situation is Situation.CONES_RIGHT)]
-    elif situation is Situation.LANE_CLOSED_RIGHT:
+    elif situation is Situation.LANE_CLOSED_RIGHT and lane_d == 0:  # in the other lane, it is done already
         events = [LaneClosed(ahead + 34.0, 0.0)]
-    elif situation is Situation.LANE_CLOSED_LEFT:
+    elif situation is Situation.LANE_CLOSED_LEFT and lane_d > 0:
         events = [LaneClosed(ahead + 34.0, LANE_M)]
     elif situation is Situation.SPEED_BUMP:
         events = [SpeedBump(ahead + 20.0, lane_d)]

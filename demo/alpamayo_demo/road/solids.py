@@ -148,7 +148,7 @@ def _barrier(road: Centreline, closed: LaneClosed) -> Solid:
 
 def _scenery(road: Centreline, scenery: Scenery) -> Solid:
     box = _box(road, scenery.s, scenery.d, scenery.length, scenery.width, 0.0, scenery.height, scenery.colour)
-    return Solid(_point(road, scenery.s, scenery.d, scenery.height / 2), box)
+    return Solid(_point(road, scenery.s + scenery.length / 2, scenery.d, scenery.height / 2), box)
 
 
 def _point(road: Centreline, s: float, d: float, z: float) -> Array:

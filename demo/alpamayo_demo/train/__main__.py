@@ -6,6 +6,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,40 @@ from alpamayo_export.export import open_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from alpamayo_demo.train.batches import Batch, Batches
+from alpamayo_demo.errors import DemoError, check_at_least
+from alpamayo_demo.served import CHECKPOINT, ROOT
+from alpamayo_demo.train.batches import IMAGES, Batch, Batches
 from alpamayo_demo.train.checkpoint import write_configs, write_weights
 from alpamayo_demo.train.loss_plot import plot_losses
 from alpamayo_demo.train.losses import losses
+from alpamayo_demo.train.optimizers import optimizers_of
 from alpamayo_demo.train.scenes_on_disk import rendered_scenes
-from alpamayo_demo.train.student import Student, order_history_tokens
+from alpamayo_demo.train.student import IMAGE_TOKENS, Student, order_history_tokens
+from alpamayo_demo.train.tutor import Tutor
 
-FLOWS = 4  # noises for every scene of a step
-LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS, CLIP = 1.5e-3, 0.02, 300, 1.0
-REASONING_WEIGHT = 3.0
+FLOWS = 2  # noises for every scene of a step
+WARM_UP_STEPS, CLIP = 50, 10.0
+WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
 SAVE_EVERY = 200
 
 
-def main() -> int:
-    """0: done; 2: wrong usage."""
-    arguments = _arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: bad input, with a line on stderr; 2: wrong usage."""
+    try:
+        run(_arguments(argv))
+    except (DemoError, OSError) as error:
+        print(f"alpamayo_demo.train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Raises DemoError."""
+    for name in ("steps", "batch", "workers"):
+        check_at_least(1, f"--{name}", getattr(arguments, name))
+    check_at_least(arguments.batch, "--scenes, of which a batch is drawn", arguments.scenes)
+    check_at_least(0, "--seed", arguments.seed)
     torch.manual_seed(arguments.seed)
     arguments.work.mkdir(parents=True, exist_ok=True)
     scenes = rendered_scenes(arguments.work / "scenes", arguments.scenes, arguments.workers)
@@ -46,7 +65,6 @@ def main() -> int:
     write_weights(arguments.output, averaged.state_dict())
     plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png")
     print(f"wrote {arguments.output}; the losses: {arguments.work / 'losses.png'}")
-    return 0
 
 
 def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> Student:
@@ -54,30 +72,33 @@ def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     student.to(device).train()
     averaged = copy.deepcopy(student).requires_grad_(False)
-    optimizer = torch.optim.AdamW(_groups(student), lr=LEARNING_RATE, betas=(0.9, 0.98))
-    state = arguments.work / "state.pt"
-    first = _resume(state, student, averaged, optimizer)
+    tutor = Tutor(IMAGES, IMAGE_TOKENS, student.hidden_size).to(device)
+    optimizers = optimizers_of(student, tutor)
+    file = arguments.work / "state.pt"
+    parts: list[Any] = [student, averaged, tutor, *optimizers]
+    first = _resume(file, parts)
     positions, rope_delta = batches.position_ids(student)
     log = (arguments.work / "log.jsonl").open("a")
     bar = tqdm(range(first, arguments.steps), initial=first, total=arguments.steps, desc="training", unit="step")
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * _schedule(step, arguments.steps)
+        for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
+            group["lr"] = group["peak"] * _schedule(step, arguments.steps)
         batch = _to(device, batches.draw(arguments.seed, step, arguments.batch))
         random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
-        found = losses(student, batch, positions.to(device), rope_delta, FLOWS, random)
-        loss = REASONING_WEIGHT * found["reasoning"] + found["flow"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), CLIP)
-        optimizer.step()
+        found = losses(student, tutor, batch, positions.to(device), rope_delta, FLOWS, random)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        torch.stack([WEIGHTS[name] * loss for name, loss in found.items()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_([*student.parameters(), *tutor.parameters()], CLIP)
+        for optimizer in optimizers:
+            optimizer.step()
         _average(averaged, student, min(AVERAGE, (step + 1) / (step + 10)))
         values = {name: value.item() for name, value in found.items()}
         bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
         log.write(json.dumps({"step": step, **values}) + "\n")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == arguments.steps:
             log.flush()
-            _save(state, student, averaged, optimizer, step + 1)
+            _save(file, parts, step + 1)
     return averaged
 
 
@@ -90,13 +111,6 @@ def write_random_weights(folder: Path) -> None:
     vlm = read_vlm_config(folder / config.vlm_name_or_path, config.vocab_size)
     student = Student(vlm, config.action_in_proj, expert_config(vlm, config.expert))
     write_weights(folder, student.state_dict())
-
-
-def _groups(student: Student) -> list[dict[str, Any]]:
-    """Weight decay for matrices only."""
-    matrices = [p for p in student.parameters() if p.ndim >= 2]
-    others = [p for p in student.parameters() if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -117,37 +131,35 @@ def _to(device: torch.device, batch: Batch) -> Batch:
     return Batch(**fields)
 
 
-def _save(path: Path, student: Student, averaged: Student, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state = {
-        "student": student.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-    }
-    torch.save(state, path.with_suffix(".partial"))
-    path.with_suffix(".partial").rename(path)
+def _save(file: Path, parts: list[Any], step: int) -> None:
+    """`parts`: modules and optimizers."""
+    partial = file.with_suffix(".partial")
+    torch.save({"parts": [part.state_dict() for part in parts], "step": step}, partial)
+    partial.rename(file)
 
 
-def _resume(path: Path, student: Student, averaged: Student, optimizer: torch.optim.Optimizer) -> int:
-    if not path.exists():
+def _resume(file: Path, parts: list[Any]) -> int:
+    """The step to go on with."""
+    if not file.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    student.load_state_dict(state["student"])
-    averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
+    state = torch.load(file, weights_only=True)
+    for part, values in zip(parts, state["parts"], strict=True):
+        part.load_state_dict(values)
     return int(state["step"])
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.train", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("demo/checkpoint"), help="default: %(default)s")
-    parser.add_argument("--work", type=Path, default=Path("out/train-demo"), help="scenes, state, log (%(default)s)")
+    parser.add_argument("--output", type=Path, default=CHECKPOINT, help="default: %(default)s")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "out" / "train-demo", help="scenes, state, log (%(default)s)"
+    )
     parser.add_argument("--scenes", type=int, default=24480, help="rendered scenes (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6000, help="default: %(default)s")
     parser.add_argument("--batch", type=int, default=32, help="scenes a step (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="that render (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

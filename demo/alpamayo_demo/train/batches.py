@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from alpamayo_export.export import Checkpoint
 from alpamayo_export.vlm import build_tokenizer, render_prompt
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES, Arrays
-from alpamayo_demo.train.student import GRID, MERGE, PATCH, Student
+from alpamayo_demo.train.student import GRID, IMAGE_TOKENS, MERGE, PATCH, Student
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
@@ -38,7 +39,11 @@ class Batch:
     stop: Tensor
     """(B,) where in `ids` the stop token is."""
     action: Tensor
-    """(B, 64, 2) normalised."""
+    """(B, 64, 2) normalised: what a driver does who has that thought."""
+    own_situation: Tensor
+    """(B,) what the images show, whatever the thought is."""
+    own_action: Tensor
+    """(B, 64, 2) normalised: what the driver does."""
 
 
 class Batches:
@@ -52,7 +57,7 @@ class Batches:
         def encode(text: str) -> list[int]:
             return list(tokenizer(text, add_special_tokens=False).input_ids)
 
-        image = prompt.image.replace("<|image_pad|>", "<|image_pad|>" * (GRID[1] * GRID[2] // MERGE**2))
+        image = prompt.image.replace("<|image_pad|>", "<|image_pad|>" * IMAGE_TOKENS)
         self.prompt = torch.tensor(encode(prompt.head) + IMAGES * encode(image) + encode(prompt.tail))
         thoughts = [encode(situation.value + "<|cot_end|><|traj_future_start|>") for situation in Situation]
         self.lengths = torch.tensor([len(thought) for thought in thoughts])
@@ -70,6 +75,9 @@ class Batches:
     def __len__(self) -> int:
         return len(self.history)
 
+    def _normalized(self, action: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy((action - self.mean) / self.std)
+
     def position_ids(self, student: Student) -> tuple[Tensor, int]:
         """(3, 1, L), the same for every batch, and the rope delta."""
         ids = torch.cat([self.prompt, torch.full((self.thoughts.shape[1],), self.pad)])[None]
@@ -84,11 +92,11 @@ class Batches:
         """The batch of a training step: the same for the same seed and step."""
         random = np.random.default_rng([seed, step])
         rows = np.sort(random.choice(len(self), size, replace=False))
-        situation, action = self.scenes["situation"][rows], self.scenes["action"][rows]
+        own_situation, own_action = self.scenes["situation"][rows], self.scenes["action"][rows]
         obeys = random.random(size) < OBEDIENCE
         which = random.integers(ALTERNATIVES, size=size)
-        situation = np.where(obeys, self.scenes["other_situation"][rows, which], situation)
-        action = np.where(obeys[:, None, None], self.scenes["other_action"][rows, which], action)
+        situation = np.where(obeys, self.scenes["other_situation"][rows, which], own_situation)
+        action = np.where(obeys[:, None, None], self.scenes["other_action"][rows, which], own_action)
         frames = torch.from_numpy(self.scenes["image_frames"][rows])
         noise = torch.Generator().manual_seed(int(random.integers(2**62)))
         thought = self.thoughts[torch.from_numpy(situation)]
@@ -100,7 +108,9 @@ class Batches:
             patches=_patches(frames, noise),
             labels=thought.masked_fill(torch.from_numpy(obeys)[:, None], -100),
             stop=stop,
-            action=torch.from_numpy((action - self.mean) / self.std),
+            action=self._normalized(action),
+            own_situation=torch.from_numpy(own_situation),
+            own_action=self._normalized(own_action),
         )
 
 

@@ -6,19 +6,27 @@ from torch import Tensor
 
 from alpamayo_demo.train.batches import Batch
 from alpamayo_demo.train.student import Student
+from alpamayo_demo.train.tutor import Tutor
 
 Losses = dict[str, Tensor]
 
 
 def losses(
-    student: Student, batch: Batch, positions: Tensor, rope_delta: int, flows: int, random: torch.Generator
+    student: Student,
+    tutor: Tutor,
+    batch: Batch,
+    positions: Tensor,
+    rope_delta: int,
+    flows: int,
+    random: torch.Generator,
 ) -> Losses:
-    """`reasoning`: a thought's cross-entropy, in nats, summed over its tokens; `flow`: squared error of the velocity.
+    """`reasoning`: a thought's cross-entropy, in nats, summed over its tokens; `flow`: squared error of the velocity;
+    `seeing`: the tutor's.
 
     `flows`: noises and times for every scene, which share its KV cache; `positions`: (3, 1, L).
     """
     size, length = batch.ids.shape
-    hidden, kv_cache = student.read(batch.ids, batch.patches, positions.expand(-1, size, -1))
+    hidden, kv_cache, features = student.read(batch.ids, batch.patches, positions.expand(-1, size, -1))
     labels = batch.labels
     before = hidden[:, length - labels.shape[1] - 1 : -1][labels >= 0]  # logits only where there is a label
     thoughts = (labels >= 0).any(dim=1).sum().clamp(min=1)
@@ -36,7 +44,11 @@ def losses(
         sees.repeat_interleave(flows, dim=0),
         (rope_delta + batch.stop + 1).repeat_interleave(flows),
     )
-    return {"reasoning": reasoning, "flow": flow_error(velocity - (action - noise))}
+    return {
+        "reasoning": reasoning,
+        "flow": flow_error(velocity - (action - noise)),
+        "seeing": tutor(features, batch.own_situation, batch.own_action),
+    }
 
 
 def flow_error(error: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
 
 PATCH, MERGE = 16, 2
 GRID = (1, HEIGHT_PX // PATCH, WIDTH_PX // PATCH)  # of an image's patches
+IMAGE_TOKENS = GRID[1] * GRID[2] // MERGE**2
 
 
 class Student(nn.Module):
@@ -27,6 +28,7 @@ class Student(nn.Module):
         self.vlm = Qwen3VLForConditionalGeneration(vlm_config)
         step = DenoisingStep(action_in_proj, expert_config)
         self.action_in_proj, self.expert, self.action_out_proj = step.action_in_proj, step.expert, step.action_out_proj
+        self.hidden_size = int(vlm_config.text_config.hidden_size)
         self._rope_of = step._rope
         _initialize(self)
 
@@ -35,11 +37,12 @@ class Student(nn.Module):
         """With random weights."""
         return cls(checkpoint.vlm, checkpoint.config.action_in_proj, checkpoint.expert)
 
-    def read(self, ids: Tensor, patches: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, ids: Tensor, patches: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B, L) with the pixels of their images (B x images, patches, 768), one forward pass.
 
         Returns:
-            Hidden states (B, L, hidden), and the KV cache (layers, 2, B, kv_heads, L, head_dim).
+            Hidden states (B, L, hidden), the KV cache (layers, 2, B, kv_heads, L, head_dim), and the features of the
+            image tokens (B x images x tokens, hidden).
         """
         model = self.vlm.model
         features, deepstack = see(model.visual, patches)
@@ -54,7 +57,8 @@ class Student(nn.Module):
             use_cache=True,
         )
         layers = output.past_key_values.layers
-        return output.last_hidden_state, torch.stack([torch.stack([layer.keys, layer.values]) for layer in layers])
+        kv_cache = torch.stack([torch.stack([layer.keys, layer.values]) for layer in layers])
+        return output.last_hidden_state, kv_cache, features
 
     def velocity(self, x: Tensor, t: Tensor, kv_cache: Tensor, sees: Tensor, action_position: Tensor) -> Tensor:
         """The flow's velocity at x (N, 64, 2), t (N,), to (N, 64, 2). Each has a KV cache of its own in
