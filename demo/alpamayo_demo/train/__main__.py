@@ -32,6 +32,7 @@ WARM_UP_STEPS, CLIP = 50, 10.0
 WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
 SAVE_EVERY = 200
+WORK = ROOT / "out" / "train-demo"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -151,9 +152,7 @@ def _resume(file: Path, parts: list[Any]) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, default=CHECKPOINT, help="default: %(default)s")
-    parser.add_argument(
-        "--work", type=Path, default=ROOT / "out" / "train-demo", help="scenes, state, log (%(default)s)"
-    )
+    parser.add_argument("--work", type=Path, default=WORK, help="for scenes, state and log (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=24480, help="rendered scenes (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6000, help="default: %(default)s")
     parser.add_argument("--batch", type=int, default=32, help="scenes a step (default: %(default)s)")
