@@ -1,13 +1,10 @@
 """What the benchmark compares with computes the reference's answer, too."""
 
-import sys
 from pathlib import Path
 
 from alpamayo_export.export import open_checkpoint
 from reasoner.images import preprocess
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 
 def test_the_baseline_drives_as_the_reference_does(checkpoint):

@@ -1,13 +1,11 @@
 """The README keeps its word: its tables come from the committed results, its example runs, its links lead somewhere."""
 
 import re
-import sys
 from pathlib import Path
 
 from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
 README = (ROOT / "README.md").read_text()
 
 

@@ -2,17 +2,15 @@
 
 import concurrent.futures
 import socket
-import sys
 from pathlib import Path
 
 import grpc
 import pytest
+from accuracy import main as accuracy
 from alpamayo_demo.evaluate.cli import main as evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = str(ROOT / "tests" / "golden" / "checkpoint")
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from accuracy import main as accuracy  # noqa: E402
 
 
 @pytest.fixture

@@ -1,14 +1,8 @@
 """Markdown from results."""
 
-import sys
-from pathlib import Path
-
+import accuracy
 import torch
 from alpamayo_demo.evaluate.table import accuracy_cells, markdown, table
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import accuracy  # noqa: E402  # the path above is where it is
 
 MACHINE = {"gpu": None, "cpu": "abacus", "cores": 2, "commit": "abc"}
 METRES = {"min_ade_1_m": 1.234, "min_ade_m": 0.5, "ade_of_mean_m": 1.0, "min_fde_m": 2.0, "missed": 0.25}
