@@ -6,10 +6,16 @@ from pathlib import Path
 
 import accuracy
 import latency
+from alpamayo_demo.drive import table as closed_loop
 from alpamayo_demo.evaluate import table as driving
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLES = {"latency": latency.table, "accuracy": accuracy.table, "driving": driving.table}  # by a result's "benchmark"
+TABLES = {  # by a result's "benchmark"
+    "latency": latency.table,
+    "accuracy": accuracy.table,
+    "driving": driving.table,
+    "closed_loop": closed_loop.table,
+}
 
 
 def rendered(readme: str) -> str:

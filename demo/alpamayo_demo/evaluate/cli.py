@@ -17,12 +17,12 @@ from alpamayo_export.errors import ExportError
 from alpamayo_serve.errors import LaunchError
 
 from alpamayo_demo.errors import DemoError, check_at_least
+from alpamayo_demo.measured_on import describe
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, running, served, shown
 
 from .cases import make_cases
 from .evaluation import evaluate
-from .measured_on import describe
 from .predictions import Sampling
 from .table import table
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from alpamayo_demo.measured_on import provenance
 from alpamayo_demo.road.situations import Situation
 
-from .measured_on import provenance
 from .scores import OBEYED_APART_M, Scores
 
 _COMFORT = {  # with the digits that tell
