@@ -94,11 +94,19 @@ def test_a_green_light_may_be_passed():
 
 
 def test_leaving_the_road_is_a_fault_and_when():
-    (fault,) = judge(drive(straight(), car(speed=10.0), planner_of(0.0, -0.01), 4.0)).faults
+    fault, *later = judge(drive(straight(), car(speed=10.0), planner_of(0.0, -0.01), 4.0)).faults
+    assert [it.partition(" after")[0] for it in later] == ["left its lane"]  # by its middle: the edge comes before
     assert fault.startswith("left the road after ")
     # Half the car's width is 0.95 m, the road's edge 1.75 m from the lane's middle: v^2 k t^2 / 2 = 0.8 m at 1.3 s,
     # and sooner because its front turns out first.
     assert 0.7 < float(fault.split()[-2]) < 1.4
+
+
+def test_driving_in_the_other_lane_is_a_fault():
+    ticks = drive(straight(), car(speed=10.0), planners.driver, 2.0)
+    for d, faults in ((1.7, []), (1.8, ["left its lane after 0.0 s"])):
+        aside = [replace(tick, ego=replace(tick.ego, d=d)) for tick in ticks]
+        assert judge(aside).faults == faults
 
 
 def test_deviation_is_from_the_lanes_middle():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpamayo_demo.road.ego import DT_S
-from alpamayo_demo.road.events import Cones, Crossing, LaneClosed, StopSign, TrafficLight
+from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, StopSign, TrafficLight
 from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
 
 from .loop import Tick
@@ -55,6 +55,8 @@ def _of_place(tick: Tick) -> list[str]:
     _, d = tick.world.road.locate(outline(tick.ego), tick.ego.s)
     if d.min() < RIGHT_EDGE_D or d.max() > LEFT_EDGE_D:
         faults.append("left the road")
+    if abs(tick.ego.d - tick.world.path_d(tick.ego.s)) > LANE_M / 2:  # its middle is in another lane than it should be
+        faults.append("left its lane")
     if event := touched(tick.world, tick.ego):
         faults.append(f"hit {_NAMES.get(type(event), 'the vehicle ahead')}")
     return faults
