@@ -2,9 +2,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from alpamayo_demo.road.events import REACH_M, Cones, LaneClosed, LeavingVehicle, TrafficLight, Vehicle
-from alpamayo_demo.road.routes import FREE_M, LAST_M, SEED_SPACE, route
+from alpamayo_demo.road.events import (
+    REACH_M,
+    Cones,
+    Crossing,
+    LaneClosed,
+    LeavingVehicle,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+    Vehicle,
+)
+from alpamayo_demo.road.routes import FREE_M, LAST_M, SEED_SPACE, long_road, route
 from alpamayo_demo.road.scenes import Split
+from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.road.world import World
 
 SEEDS = range(60)
@@ -63,3 +74,31 @@ def test_a_vehicle_that_leaves_meets_no_line_and_no_barrier():
             lights = [event for event in events if isinstance(event, TrafficLight)]
             assert not any(isinstance(event, LaneClosed) for event in events)
             assert all(light.green for light in lights)
+
+
+@pytest.mark.parametrize(
+    ("situation", "has"),
+    [
+        (Situation.CURVE_LEFT, lambda world: world.road.curvature.max() > 1 / 120),
+        (Situation.CURVE_RIGHT, lambda world: world.road.curvature.min() < -1 / 120),
+        (Situation.SLOW_VEHICLE, lambda world: isinstance(world.events[0], LeavingVehicle)),
+        (Situation.FOLLOW_VEHICLE, lambda world: isinstance(world.events[0], LeavingVehicle)),
+        (Situation.RED_LIGHT, lambda world: any(isinstance(it, TrafficLight) and not it.green for it in world.events)),
+        (Situation.GREEN_LIGHT, lambda world: any(isinstance(it, TrafficLight) and it.green for it in world.events)),
+        (Situation.STOP_SIGN, lambda world: any(isinstance(it, StopSign) for it in world.events)),
+        (Situation.DRIVE_ON, lambda world: any(isinstance(it, StopSign) for it in world.events)),
+        (Situation.PEDESTRIAN, lambda world: any(isinstance(it, Crossing) for it in world.events)),
+        (Situation.CONES_LEFT, lambda world: any(isinstance(it, Cones) and not it.on_the_right for it in world.events)),
+        (Situation.CONES_RIGHT, lambda world: any(isinstance(it, Cones) and it.on_the_right for it in world.events)),
+        (Situation.LANE_CLOSED_LEFT, lambda world: any(isinstance(it, LaneClosed) for it in world.events)),
+        (Situation.LANE_CLOSED_RIGHT, lambda world: any(isinstance(it, LaneClosed) for it in world.events)),
+        (Situation.SPEED_BUMP, lambda world: any(isinstance(it, SpeedBump) for it in world.events)),
+    ],
+    ids=lambda it: it.name if isinstance(it, Situation) else "",
+)
+def test_a_long_road_can_be_made_for_a_situation(situation, has):
+    random = np.random.default_rng(0)
+    roads = [long_road(random, situation)[0] for _ in range(20)]
+    assert all(has(road) for road in roads)
+    assert not all(has(route(seed)[0]) for seed in range(20))
+    assert len({len(demands(road)) for road in roads}) > 1

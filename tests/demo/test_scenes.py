@@ -78,6 +78,15 @@ def test_another_seed_and_another_split_are_another_scene():
     assert len({digest(scene(*key, Situation.KEEP_LANE)) for key in keys}) == len(keys)
 
 
+def test_only_training_cars_wander_in_their_lane_and_come_from_long_roads():
+    found = {split: [moment(split, seed, it) for it in Situation for seed in range(4)] for split in Split}
+    off = {split: np.std([it.ego.d - it.world.path_d(it.ego.s) for it in moments]) for split, moments in found.items()}
+    assert off[Split.TRAIN] > 1.5 * max(off[Split.HELD_OUT], off[Split.HARD])
+    long = {split: np.mean([it.world.road.end_m > 400 for it in moments]) for split, moments in found.items()}
+    assert 0.2 < long[Split.TRAIN] < 0.5
+    assert long[Split.HELD_OUT] == long[Split.HARD] == 0
+
+
 def test_a_history_is_as_long_as_it_should_be_and_its_speeds_are_the_cars():
     for situation in (Situation.SPEED_UP, Situation.SLOW_VEHICLE):
         found = moment(Split.TRAIN, 5, situation)

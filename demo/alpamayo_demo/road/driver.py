@@ -31,8 +31,10 @@ class Step:
     curvature: float
 
 
-def decide(world: World, ego: Ego, last_accel: float) -> Step:
-    """`last_accel`: what it did a step before, in m/s2: jerk is limited."""
+def decide(world: World, ego: Ego, last_accel: float, aside_m: float = 0.0) -> Step:
+    """`last_accel`: what it did a step before, in m/s2: jerk is limited. `aside_m`: how far to the left of where it
+    should be an inattentive driver steers.
+    """
     accels = [_for_event(event, ego) for event in world.events]
     seen = [(accel, event.situation(ego)) for accel, event in zip(accels, world.events, strict=True)]
     situation = min(((accel, it) for accel, it in seen if it), key=lambda pair: pair[0], default=(inf, None))[1]
@@ -41,7 +43,7 @@ def decide(world: World, ego: Ego, last_accel: float) -> Step:
     most = JERK_LIMIT_MPS3 * DT_S
     accel = min(max(wanted, last_accel - most), last_accel + most)
     accel = max(min(max(accel, ACCEL_LIMITS_MPS2[0]), ACCEL_LIMITS_MPS2[1]), -ego.speed / DT_S)
-    return Step(situation or _of_the_road(world, ego), accel, _steer(world, ego))
+    return Step(situation or _of_the_road(world, ego), accel, _steer(world, ego, aside_m))
 
 
 def plan(world: World, ego: Ego, last_accel: float, steps: int) -> list[tuple[Step, Ego]]:
@@ -118,11 +120,11 @@ def _of_the_road(world: World, ego: Ego) -> Situation:
     return Situation.SPEED_UP if ego.speed < SLOW * SET_SPEED_MPS else Situation.KEEP_LANE
 
 
-def _steer(world: World, ego: Ego) -> float:
+def _steer(world: World, ego: Ego, aside_m: float) -> float:
     """Pure pursuit: the arc to the point of the path that is `ahead` metres further."""
     ahead = 3.0 + 0.8 * ego.speed
     x, y, heading, _ = world.road.point(ego.s + ahead)
-    d = world.path_d(ego.s + ahead)
+    d = world.path_d(ego.s + ahead) + aside_m
     dx, dy = x - sin(heading) * d - ego.x, y + cos(heading) * d - ego.y
     left = dy * cos(ego.heading) - dx * sin(ego.heading)
     return 2 * left / (dx * dx + dy * dy) * min(1.0, ego.speed)  # a standing car does not turn its wheels

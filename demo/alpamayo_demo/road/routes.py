@@ -28,11 +28,14 @@ _LATER = (
     Situation.PEDESTRIAN,
 )
 _FIRST = (Situation.SLOW_VEHICLE, *_LATER)
-_AFTER_A_VEHICLE = tuple(  # it drives on before the car, over lines and through barriers
-    situation
-    for situation in _LATER
-    if situation not in (Situation.LANE_CLOSED_RIGHT, Situation.RED_LIGHT, Situation.STOP_SIGN)
-)
+# It drives on before the car, over lines and through barriers.
+_NOT_AFTER_A_VEHICLE = (Situation.LANE_CLOSED_RIGHT, Situation.RED_LIGHT, Situation.STOP_SIGN)
+_AFTER_A_VEHICLE = tuple(situation for situation in _LATER if situation not in _NOT_AFTER_A_VEHICLE)
+_BROUGHT_ABOUT_BY = {
+    Situation.FOLLOW_VEHICLE: Situation.SLOW_VEHICLE,
+    Situation.DRIVE_ON: Situation.STOP_SIGN,
+    Situation.LANE_CLOSED_LEFT: Situation.LANE_CLOSED_RIGHT,  # whichever lane the car is in then
+}
 
 
 def route(seed: int) -> tuple[World, Ego]:
@@ -40,21 +43,28 @@ def route(seed: int) -> tuple[World, Ego]:
 
     The last is a broken-down vehicle: nobody drives off the road's end. Nobody else is on the road.
     """
-    random = np.random.default_rng([SEED_SPACE, seed])
+    return long_road(np.random.default_rng([SEED_SPACE, seed]))
+
+
+def long_road(random: Random, situation: Situation | None = None) -> tuple[World, Ego]:
+    """As `route`, from a random stream, and made so that the situation may come about on it."""
+    wanted = _BROUGHT_ABOUT_BY.get(situation, situation) if situation else None
+    wanted_at = int(random.integers(3)) if wanted in _LATER else 0
     lane_d = start_d = LANE_M * float(random.integers(2))
     curves: list[tuple[float, float, float]] = []
     events: list[Event] = []
     s = FIRST_M
     done: list[Situation] = []
     while s < LAST_M:
-        situation = _choose(random, done)
-        done.append(situation)
-        if situation in (Situation.CURVE_LEFT, Situation.CURVE_RIGHT):
-            begin, end, curvature = make_curve(random, False, 1 if situation is Situation.CURVE_LEFT else -1)
+        now = wanted in _FIRST and len(done) == wanted_at
+        thing = wanted if wanted and now else _choose(random, done, wanted)
+        done.append(thing)
+        if thing in (Situation.CURVE_LEFT, Situation.CURVE_RIGHT):
+            begin, end, curvature = make_curve(random, False, 1 if thing is Situation.CURVE_LEFT else -1)
             curves.append((s, s + min(end - begin, LONGEST_CURVE_M), curvature))
             s = curves[-1][1]
         else:
-            event = _make(random, situation, lane_d, s)
+            event = _make(random, thing, lane_d, s)
             events.append(event)
             s += event.LENGTH if isinstance(event, Cones) else 0.0
             lane_d = LANE_M - lane_d if isinstance(event, LaneClosed) else lane_d
@@ -65,8 +75,11 @@ def route(seed: int) -> tuple[World, Ego]:
     return world, beginner(random, road, start_d, SET_SPEED_MPS * random.uniform(0.6, 1.0))
 
 
-def _choose(random: Random, done: list[Situation]) -> Situation:
-    choice = _FIRST if not done else _AFTER_A_VEHICLE if Situation.SLOW_VEHICLE in done else _LATER
+def _choose(random: Random, done: list[Situation], wanted: Situation | None) -> Situation:
+    if done:
+        choice = _AFTER_A_VEHICLE if Situation.SLOW_VEHICLE in done else _LATER
+    else:
+        choice = _LATER if wanted in _NOT_AFTER_A_VEHICLE else _FIRST
     left = [situation for situation in choice if situation not in done]
     return left[int(random.integers(len(left)))]
 

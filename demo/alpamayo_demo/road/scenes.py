@@ -21,6 +21,7 @@ from .events import (
     Vehicle,
 )
 from .render import render
+from .routes import long_road
 from .situations import Situation
 from .world import World
 from .worlds import world_for
@@ -32,6 +33,9 @@ MODEL_CAMERAS: tuple[Camera, ...] = (FRONT_WIDE, FRONT_TELE)
 FRAME_STEPS = (5, 0)  # frames at t0 - 0.5 s and at t0
 HISTORY_POSES, WAYPOINTS = 16, 64
 MARGIN_STEPS = 5  # the driver is of one mind from 0.5 s before t0 to 0.5 s after it
+STEPS, LONG_ROAD_STEPS = 130, 500  # that are driven
+ON_LONG_ROADS = 1 / 3  # of the training scenes
+ASIDE_M = 0.8
 
 
 class Split(IntEnum):
@@ -82,11 +86,19 @@ def scene(split: Split, seed: int, situation: Situation) -> DrivingScene:
 
 
 def moment(split: Split, seed: int, situation: Situation) -> Moment:
-    """A world with that situation in it, driven by the driver with unsteady hands up to some moment of it."""
+    """A world with that situation in it, driven by the driver with unsteady hands up to some moment of it.
+
+    In TRAIN it is inattentive too, and some of the roads are long: who drives in closed loop has to find the way back
+    from where a driver would not have come, and goes from one thing to the next.
+    """
     random = np.random.default_rng([int(split), seed, list(Situation).index(situation)])
     while True:  # a world in which the situation does not come about is thrown away
-        world, ego = world_for(random, situation, split is Split.HARD)
-        trail = _drive(random, world, ego, steps=130)
+        if split is Split.TRAIN and random.random() < ON_LONG_ROADS:
+            world, ego = long_road(random, situation)
+            trail = _drive(random, world, ego, LONG_ROAD_STEPS, ASIDE_M)
+        else:
+            world, ego = world_for(random, situation, split is Split.HARD)
+            trail = _drive(random, world, ego, STEPS, ASIDE_M if split is Split.TRAIN else 0.0)
         found = [i for i in range(HISTORY_POSES + MARGIN_STEPS, len(trail) - MARGIN_STEPS) if _is(trail, i, situation)]
         if found:
             i = _pick(random, found)
@@ -181,15 +193,23 @@ def _bent(road: Centreline, s: float, curvature: float) -> Centreline:
     return road.with_curvature(bent * (1 - rise) + curvature * rise)
 
 
-def _drive(random: Random, world: World, ego: Ego, steps: int) -> list[tuple[World, Ego, Step]]:
-    """(world, car, what the driver does) at every step, with noise on what is really done."""
+def _drive(random: Random, world: World, ego: Ego, steps: int, aside_m: float) -> list[tuple[World, Ego, Step]]:
+    """(world, car, what the driver does) at every step, with noise on what is really done.
+
+    An inattentive driver wanders from side to side over seconds, by a standard deviation that is the drive's own: at
+    most `aside_m`.
+    """
+    wandering = random.uniform(0, aside_m)
+    aside = wandering * random.normal()
+    wander = wandering * random.normal(size=steps)
     unsteady = np.zeros(2)
     amount = np.array([0.25, 0.0035]) * random.uniform(0, 1.5)
     noise = random.normal(size=(steps, 2))
     trail: list[tuple[World, Ego, Step]] = []
     accel = 0.0
     for i in range(steps):
-        step = decide(world, ego, accel)
+        step = decide(world, ego, accel, aside)
+        aside = 0.98 * aside + 0.2 * wander[i]
         trail.append((world, ego, step))
         unsteady = 0.9 * unsteady + 0.44 * amount * noise[i]
         accel = max(step.accel + unsteady[0] * min(1.0, ego.speed), -ego.speed / DT_S)
@@ -210,4 +230,6 @@ def _is(trail: list[tuple[World, Ego, Step]], i: int, situation: Situation) -> b
 
 def _pick(random: Random, found: list[int]) -> int:
     """More often when the situation has just come about: later, the ego history gives it away."""
-    return found[int(random.integers(min(6, len(found))))] if random.random() < 0.5 else int(random.choice(found))
+    earlier = set(found)
+    fresh = [i for i in found if i - 6 not in earlier]
+    return int(random.choice(fresh if random.random() < 0.5 else found))
