@@ -3,24 +3,23 @@ through the served ensemble, about the same held-out scenes with the same seeds,
 """
 
 import argparse
-import json
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from alpamayo_client import AlpamayoClient
+from alpamayo_demo.errors import check_at_least
 from alpamayo_demo.evaluate.cases import Case, make_cases
-from alpamayo_demo.evaluate.cli import EXPECTED, check_before
 from alpamayo_demo.evaluate.predictions import Sampling, ask
 from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
 from alpamayo_demo.evaluate.table import accuracy_cells, markdown
+from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, is_repository, served, shown
 from machine import describe, provenance
@@ -43,22 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_argument("--scenes-per-situation", type=int, default=6, metavar="N", help="default: %(default)s")
     cli.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
     args = cli.parse_args(argv)
-    try:
-        check_before(args.scenes_per_situation, args.output)
-        result = measure(
-            args.source, args.scenes_per_situation, shlex.join(["python", "benchmarks/accuracy.py", *argv])
-        )
-        print(table(result))
-        if args.output:
-            args.output.write_text(json.dumps(result, indent=2) + "\n")
-    except EXPECTED as error:
-        print(f"accuracy.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    command = shlex.join(["python", "benchmarks/accuracy.py", *argv])
+    return report("accuracy.py", lambda: measure(args.source, args.scenes_per_situation, command), table, args.output)
 
 
-def measure(source: Path, per_situation: int, command: str) -> dict[str, Any]:
+def measure(source: Path, per_situation: int, command: str) -> Result:
     """A row of scores for every value of every setting. Raises one of EXPECTED."""
+    check_at_least(1, "--scenes-per-situation", per_situation)
     wanted = list(dict.fromkeys(sampling for sweep in SWEEPS.values() for sampling in sweep))
     with served(source, "fp32") as client:
         about, cases = client.metadata(), make_cases(Split.HELD_OUT, per_situation)
@@ -111,7 +101,7 @@ def why_no_bf16(source: Path) -> str | None:
     return None
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Result) -> str:
     """One row for each value of each setting, all others as usual."""
     header = ["", "minADE@1, m", "minADE@K, m", "ADE of mean, m", "minFDE@K, m", "miss rate@K"]
     header += ["right thought", "thought complete", "largest jerk, m/s3", "p50 of a request, ms"]

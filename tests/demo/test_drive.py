@@ -127,7 +127,7 @@ def test_the_command_tells_each_route_and_the_share(capsys):
     assert main(["--planner", "driver", "--seeds", "2", "--seconds", "3"]) == 0
     *routes, share = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in routes] == ["route  0", "route  1"]
-    assert share == "2 of 2 routes without fault; 100% of the scripted driver's distance"
+    assert share == "2 of 2 routes without fault in 3 s; 100% of the scripted driver's distance"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,10 @@ def test_wrong_usage_is_told(arguments, capsys):
     assert "error: " in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["/nowhere/checkpoint"], ["--url", "localhost:1", "--seconds", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["/nowhere/checkpoint"], ["--url", "localhost:1"], ["--planner", "driver", "--output", "/nowhere/it.json"]],
+)
 def test_what_is_not_there_is_one_line(arguments, capsys):
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,7 +1,6 @@
 """Drives long routes in closed loop: every half second a plan is asked for, and its first half second driven."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,18 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from alpamayo_client import AlpamayoError
-from alpamayo_export.errors import ExportError
-from alpamayo_serve.errors import LaunchError
-
-from alpamayo_demo.errors import DemoError
 from alpamayo_demo.measured_on import describe
+from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.routes import route
 from alpamayo_demo.served import CHECKPOINT, running, served
 
 from . import planners
 from .loop import Planner, drive
 from .rules import judge, line
+from .table import summary
 
 MAX_SECONDS = 600.0
 
@@ -30,36 +26,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0: driven, well or badly; 1: a checkpoint, server or file that fails, with a line on stderr; 2: wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = _parsed(argv)
-    try:
-        with _planner(arguments) as planner:
-            routes = drive_routes(planner, arguments.seeds, arguments.seconds)
-        if arguments.output:
-            result = {
-                "benchmark": "closed_loop",
-                "command": shlex.join(["python", "-m", "alpamayo_demo.drive", *argv]),
-                "machine": describe(),
-                "settings": {"planner": arguments.planner, "seconds": arguments.seconds},
-                "routes": routes,
-            }
-            arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    except (AlpamayoError, DemoError, ExportError, LaunchError, OSError) as error:
-        print(f"alpamayo_demo.drive: {error}", file=sys.stderr)
-        return 1
-    return 0
+    command = shlex.join(["python", "-m", "alpamayo_demo.drive", *argv])
+    return report("alpamayo_demo.drive", lambda: measure(arguments, command), summary, arguments.output)
 
 
-def drive_routes(planner: Planner, seeds: int, seconds: float) -> list[dict[str, Any]]:
-    """The outcome of every route, and how far the scripted driver comes on it; a line of each is printed."""
+def measure(arguments: argparse.Namespace, command: str) -> Result:
+    """The outcome of every route, and how far the scripted driver comes on it; a line of each is printed.
+
+    Raises one of EXPECTED.
+    """
     routes: list[dict[str, Any]] = []
-    for seed in range(seeds):
-        outcome = judge(drive(*route(seed), planner, seconds))
-        own = outcome if planner is planners.driver else judge(drive(*route(seed), planners.driver, seconds))
-        print(f"route {seed:2}: {line(outcome, own)}", flush=True)
-        routes.append({"seed": seed, **asdict(outcome), "scripted_driver_m": own.driven_m})
-    faultless = sum(not it["faults"] for it in routes)
-    share = sum(it["driven_m"] for it in routes) / sum(it["scripted_driver_m"] for it in routes)
-    print(f"{faultless} of {seeds} routes without fault; {share:.0%} of the scripted driver's distance")
-    return routes
+    with _planner(arguments) as planner:
+        for seed in range(arguments.seeds):
+            outcome = judge(drive(*route(seed), planner, arguments.seconds))
+            own = judge(drive(*route(seed), planners.driver, arguments.seconds))
+            print(f"route {seed:2}: {line(outcome, own)}", flush=True)
+            routes.append({"seed": seed, **asdict(outcome), "scripted_driver_m": own.driven_m})
+    return {
+        "benchmark": "closed_loop",
+        "command": command,
+        "machine": describe(),
+        "settings": {"planner": arguments.planner, "seconds": arguments.seconds},
+        "routes": routes,
+    }
 
 
 @contextmanager
@@ -83,8 +72,6 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
     arguments = parser.parse_args(argv)
-    if arguments.output and (arguments.output.is_dir() or not arguments.output.parent.is_dir()):
-        parser.error(f"--output {arguments.output}: wanted a file in a folder that exists")
     if arguments.seeds < 1:
         parser.error(f"--seeds: got {arguments.seeds}, wanted at least 1")
     if not 0.1 <= arguments.seconds <= MAX_SECONDS:

@@ -14,6 +14,15 @@ def table(result: dict[str, Any]) -> str:
             f"| {it['seed']} | {it['driven_m']:.0f} | {it['scripted_driver_m']:.0f} "
             f"| {it['mean_off_middle_m']:.2f} ({it['max_off_middle_m']:.2f}) | {', '.join(it['faults']) or 'none'} |"
         )
-    faultless = sum(not it["faults"] for it in result["routes"])
-    said = f"{faultless} of {len(result['routes'])} routes without fault in {result['settings']['seconds']:.0f} s."
-    return "\n".join([*rows, "", said, "", provenance(result)])
+    return "\n".join([*rows, "", f"{summary(result)}.", "", provenance(result)])
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Of all routes."""
+    routes = result["routes"]
+    faultless = sum(not it["faults"] for it in routes)
+    share = sum(it["driven_m"] for it in routes) / sum(it["scripted_driver_m"] for it in routes)
+    return (
+        f"{faultless} of {len(routes)} routes without fault in {result['settings']['seconds']:g} s; "
+        f"{share:.0%} of the scripted driver's distance"
+    )

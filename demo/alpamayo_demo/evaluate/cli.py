@@ -3,21 +3,18 @@ looks and whether it does what it thinks, beside two baselines that only know th
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from alpamayo_client import AlpamayoClient, AlpamayoError
-from alpamayo_export.errors import ExportError
-from alpamayo_serve.errors import LaunchError
+from alpamayo_client import AlpamayoClient
 
 from alpamayo_demo.errors import DemoError, check_at_least
 from alpamayo_demo.measured_on import describe
+from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, running, served, shown
 
@@ -27,27 +24,19 @@ from .predictions import Sampling
 from .table import table
 
 SPLITS = {"held-out": Split.HELD_OUT, "hard": Split.HARD}
-EXPECTED = (DemoError, ExportError, LaunchError, AlpamayoError, OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: done; 1: bad input or a server that fails, with a line on stderr; 2: wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(argv)
-    try:
-        result = run(arguments, shlex.join(["python", "-m", "alpamayo_demo.evaluate", *argv]))
-        print(table(result))
-        if arguments.output:
-            arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    except EXPECTED as error:
-        print(f"alpamayo_demo.evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    command = shlex.join(["python", "-m", "alpamayo_demo.evaluate", *argv])
+    return report("alpamayo_demo.evaluate", lambda: measure(arguments, command), table, arguments.output)
 
 
-def run(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
-    check_before(arguments.scenes_per_situation, arguments.output)
+    check_at_least(1, "--scenes-per-situation", arguments.scenes_per_situation)
     sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
     with _client(arguments) as client:
         cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation)
@@ -64,13 +53,6 @@ def run(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
             "served": client.metadata(),
             **evaluate(client, cases, sampling),
         }
-
-
-def check_before(per_situation: int, output: Path | None) -> None:
-    """What would fail only when a server runs, or after minutes. Raises DemoError."""
-    check_at_least(1, "--scenes-per-situation", per_situation)
-    if output and (output.is_dir() or not output.parent.is_dir()):
-        raise DemoError(f"--output {output}: wanted a file in a folder that exists")
 
 
 def _client(arguments: argparse.Namespace) -> AbstractContextManager[AlpamayoClient]:
