@@ -1,9 +1,12 @@
 """The README keeps its word: its tables come from the committed results, its example runs, its links lead somewhere."""
 
+import math
 import re
 from pathlib import Path
 
+from alpamayo_demo.road.situations import Situation
 from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
+from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -32,6 +35,19 @@ def test_gpu_memory_for_the_kv_cache():
         (pool,) = [f for f in tritonserver_flags(0, KvCache(36, 8, 128, tokens, "bf16").max_bytes, True) if "cuda" in f]
         assert words in README
         assert f"{int(pool.rpartition(':')[2]) / 1e9:.1f} GB" in words
+
+
+def test_what_it_says_of_the_demo_checkpoint():
+    weights = ROOT / "demo" / "checkpoint" / "model.safetensors"
+    with safe_open(weights, "pt") as file:
+        sizes = {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  # no dict
+    vlm = sum(size for key, size in sizes.items() if key.startswith("vlm."))
+    said = (
+        f"in {weights.stat().st_size / 1e6:.0f} MB (a Qwen3-VL of {vlm / 1e6:.1f} M parameters, an action expert of "
+        f"{(sum(sizes.values()) - vlm) / 1e6:.1f} M)"
+    )
+    assert said in " ".join(README.split())
+    assert f"one of {len(Situation)} sentences" in README
 
 
 def test_make_targets_exist():
