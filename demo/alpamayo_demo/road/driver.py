@@ -122,7 +122,7 @@ def _of_the_road(world: World, ego: Ego) -> Situation:
 
 def _steer(world: World, ego: Ego, aside_m: float) -> float:
     """Pure pursuit: the arc to the point of the path that is `ahead` metres further."""
-    ahead = 3.0 + 0.8 * ego.speed
+    ahead = max(7.0, 3.0 + 0.8 * ego.speed)  # a slow car does not swerve back either
     x, y, heading, _ = world.road.point(ego.s + ahead)
     d = world.path_d(ego.s + ahead) + aside_m
     dx, dy = x - sin(heading) * d - ego.x, y + cos(heading) * d - ego.y
