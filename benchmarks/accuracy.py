@@ -19,10 +19,10 @@ from alpamayo_demo.evaluate.cases import Case, make_cases
 from alpamayo_demo.evaluate.predictions import Sampling, ask
 from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
 from alpamayo_demo.evaluate.table import accuracy_cells, markdown
+from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, is_repository, served, shown
-from machine import describe, provenance
 from tqdm import tqdm
 
 USUAL = Sampling()

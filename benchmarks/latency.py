@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from alpamayo_client import AlpamayoClient
+from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_export.export import Options, export, open_checkpoint
 from alpamayo_export.limits import Limits
 from alpamayo_serve.serving import serving
 from baseline import Baseline
-from machine import describe, provenance
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm

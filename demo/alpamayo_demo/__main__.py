@@ -99,10 +99,9 @@ def ask_about_situations(client: AlpamayoClient, path: Path) -> None:
 
 def drive_a_route(client: AlpamayoClient, path: Path) -> None:
     """In closed loop; the animation goes to `path`."""
-    ticks = drive(*route(ROUTE), planners.model(client), ROUTE_S)
-    own = drive(*route(ROUTE), planners.driver, ROUTE_S)
+    ticks, own = (drive(*route(ROUTE), planner, ROUTE_S) for planner in (planners.model(client), planners.driver))
     save_animation(path, ticks)
-    print(f"Drove route {ROUTE} for {ROUTE_S:.0f} s: {line(judge(ticks), judge(own))}", flush=True)
+    print(f"Drove route {ROUTE} for {ROUTE_S:.0f} s: {line(judge(ticks, own))}", flush=True)
 
 
 def save_scene(scene: DrivingScene, path: Path) -> None:

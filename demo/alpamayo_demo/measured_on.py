@@ -1,10 +1,43 @@
-"""What a result was measured on, told as the benchmarks tell it."""
+"""What a result was measured on: a number without its machine is none."""
 
-import sys
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
 
-from alpamayo_demo.served import ROOT
+import torch
+from alpamayo_export.repository import versions
 
-sys.path.append(str(ROOT / "benchmarks"))
-from machine import describe, provenance
 
-__all__ = ["describe", "provenance"]
+def describe() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "versions": versions(),
+        "commit": _commit(),
+    }
+
+
+def provenance(result: dict[str, Any]) -> str:
+    """The line below a result's table: its machine, its commit and its command."""
+    machine = result["machine"]
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{where}; commit {machine['commit']}; `{result['command']}`"
+
+
+def _cpu() -> str:
+    name = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return name[1] if name else platform.machine()
+
+
+def _commit() -> str:
+    """The commit that was measured, with `-dirty` if the tree differed from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return (
+        subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip() or "unknown"
+    )

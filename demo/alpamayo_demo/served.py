@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from alpamayo_client import AlpamayoClient
@@ -51,6 +51,16 @@ def shown(source: Path) -> str:
     """As results name it: where it lies in this repository; of others the name, since their folders say nothing."""
     whole = source.resolve()
     return str(whole.relative_to(ROOT)) if whole.is_relative_to(ROOT) else whole.name
+
+
+def client_of(source: Path | None, url: str | None) -> AbstractContextManager[AlpamayoClient]:
+    """Of what a command was told to measure: a source to serve, or a server's URL; of neither: demo/checkpoint.
+
+    Raises DemoError for both, and what `served` and `running` raise.
+    """
+    if url is not None and source is not None:
+        raise DemoError(f"got both --url {url} and {source}: one of them is to be measured")
+    return served(source or CHECKPOINT) if url is None else running(url)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from alpamayo_demo.drive import planners
 from alpamayo_demo.drive.cli import main
 from alpamayo_demo.drive.loop import PLAN_STEPS, Plan, Planner, Tick, drive
 from alpamayo_demo.drive.rules import judge
-from alpamayo_demo.road.ego import DT_S, moved
-from alpamayo_demo.road.events import Event, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.ego import DT_S, LENGTH_M, moved
+from alpamayo_demo.road.events import LANE_M, Cones, Crossing, Event, LaneClosed, StopSign, TrafficLight, Vehicle
 from alpamayo_demo.road.routes import route
 from alpamayo_demo.road.scenes import HISTORY_POSES, Moment
 from worlds_by_hand import car, straight
@@ -21,14 +21,20 @@ def planner_of(accel: float, curvature: float) -> Planner:
     return lambda moment: Plan("", np.zeros((64, 3), np.float32), action)
 
 
-def drive_past(event: Event, accel: float = 0.0, d: float = 0.0) -> list[str]:
+def faults_of(ticks: list[Tick]) -> list[str]:
+    """But for how far it came."""
+    return judge(ticks, ticks).faults
+
+
+def drive_past(event: Event, d: float = 0.0) -> list[str]:
     """The faults of a car that takes no notice."""
-    return judge(drive(straight(event), car(d=d, speed=10.0), planner_of(accel, 0.0), 6.0)).faults
+    return faults_of(drive(straight(event, lane_d=d), car(d=d, speed=10.0), planner_of(0.0, 0.0), 6.0))
 
 
 @pytest.mark.parametrize("seed", [0, 6, 7])
 def test_the_scripted_driver_drives_routes_without_fault(seed):
-    outcome = judge(drive(*route(seed), planners.driver, 20.0))
+    ticks = drive(*route(seed), planners.driver, 20.0)
+    outcome = judge(ticks, ticks)
     assert outcome.faults == []
     assert outcome.driven_m > 100
     assert outcome.max_off_middle_m < 0.6
@@ -71,7 +77,7 @@ def test_what_happens_goes_on():
     light = straight(TrafficLight(30.0, 0.0, green=False))
     waited = drive(light, car(speed=5.0), planners.driver, 20.0)
     assert [waited[0].world.events[0].green, waited[-1].world.events[0].green] == [False, True]
-    assert judge(waited).faults == []
+    assert faults_of(waited) == []
     assert waited[-1].ego.s > 40.0
 
 
@@ -81,10 +87,11 @@ def test_what_happens_goes_on():
         (TrafficLight(60.0, 0.0, green=False), "ran the red light"),
         (StopSign(60.0, 0.0), "ran the stop sign"),
         (Vehicle(60.0, 0.0, 0.0), "hit the vehicle ahead"),
+        (Crossing(60.0, LANE_M), "did not wait for the pedestrian"),  # who is still far away
     ],
 )
 def test_taking_no_notice_is_a_fault(event, fault):
-    (found,) = drive_past(event)
+    (found,) = drive_past(event, event.d)
     assert found.startswith(f"{fault} after ")
     assert 3.0 < float(found.split()[-2]) < 6.0
 
@@ -93,26 +100,58 @@ def test_a_green_light_may_be_passed():
     assert drive_past(TrafficLight(60.0, 0.0, green=True)) == []
 
 
+def test_who_has_been_waited_for_is_no_fault():
+    assert drive_past(Crossing(60.0, 0.0, pedestrian_d=3.0)) == []
+
+
+def test_stopping_far_from_a_line_is_not_stopping_at_it():
+    for gap, counts in ((2.5, True), (8.0, False)):
+        sign, light = StopSign(60.0, 0.0), TrafficLight(60.0, 0.0, green=False)
+        for _ in range(30):
+            sign.go_on(car(s=60.0 - LENGTH_M / 2 - gap, speed=0.0))
+            light.go_on(car(s=60.0 - LENGTH_M / 2 - gap, speed=0.0))
+        assert (sign.done, light.green) == (counts, counts)
+
+
+def test_staying_behind_is_a_fault():
+    own = drive(straight(), car(speed=10.0), planners.driver, 6.0)
+    assert judge(drive(straight(), car(speed=10.0), planner_of(-0.5, 0.0), 6.0), own).faults == []
+    assert judge(drive(straight(), car(speed=10.0), planner_of(-4.0, 0.0), 6.0), own).faults == ["stayed behind"]
+
+
 def test_leaving_the_road_is_a_fault_and_when():
-    fault, *later = judge(drive(straight(), car(speed=10.0), planner_of(0.0, -0.01), 4.0)).faults
-    assert [it.partition(" after")[0] for it in later] == ["left its lane"]  # by its middle: the edge comes before
+    fault, *more = faults_of(drive(straight(), car(speed=10.0), planner_of(0.0, -0.01), 4.0))
+    assert [it.partition(" after")[0] for it in more] == ["left its lane"]  # its right edge is the road's
     assert fault.startswith("left the road after ")
     # Half the car's width is 0.95 m, the road's edge 1.75 m from the lane's middle: v^2 k t^2 / 2 = 0.8 m at 1.3 s,
     # and sooner because its front turns out first.
     assert 0.7 < float(fault.split()[-2]) < 1.4
 
 
-def test_driving_in_the_other_lane_is_a_fault():
-    ticks = drive(straight(), car(speed=10.0), planners.driver, 2.0)
-    for d, faults in ((1.7, []), (1.8, ["left its lane after 0.0 s"])):
-        aside = [replace(tick, ego=replace(tick.ego, d=d)) for tick in ticks]
-        assert judge(aside).faults == faults
+@pytest.mark.parametrize(
+    ("event", "d", "stays"),
+    [
+        (None, 0.75, True),  # its left side is then 1.7 m from the lane's middle, and the lane's edge 1.75 m
+        (None, 0.85, False),
+        (None, LANE_M, False),
+        (Cones(40.0, 0.0, on_the_right=True), 1.5, True),  # the path leads to the left here
+        (Cones(90.0, 0.0, on_the_right=True), 1.5, False),
+        (LaneClosed(70.0, 0.0), 1.5, True),
+        (LaneClosed(70.0, 0.0), LANE_M + 0.75, True),
+        (LaneClosed(15.0, 0.0), 1.5, False),  # it should have changed lanes by now
+        (LaneClosed(15.0, 0.0), LANE_M, True),
+    ],
+)
+def test_leaving_the_lane_with_a_side_is_a_fault(event, d, stays):
+    tick = drive(straight(*([event] if event else [])), car(speed=10.0), planners.driver, 0.1)[0]
+    aside = replace(tick, ego=car(s=45.0, d=d))
+    assert faults_of([aside]) == ([] if stays else ["left its lane after 0.0 s"])
 
 
 def test_deviation_is_from_the_lanes_middle():
     ticks = drive(straight(), car(speed=10.0), planners.driver, 2.0)
     aside = [replace(tick, ego=replace(tick.ego, d=0.5 if i else -0.1)) for i, tick in enumerate(ticks)]
-    outcome = judge(aside)
+    outcome = judge(aside, ticks)
     assert outcome.max_off_middle_m == pytest.approx(0.5)
     assert outcome.mean_off_middle_m == pytest.approx((0.1 + 0.5 * (len(ticks) - 1)) / len(ticks))
     assert outcome.driven_m == pytest.approx(ticks[-1].ego.s - ticks[0].ego.s)
@@ -139,7 +178,6 @@ def test_the_command_tells_each_route_and_the_share(capsys):
         ["--seconds", "1e9"],
         ["--planner", "nobody"],
         ["--planner", "driver", "--url", "localhost:1"],
-        ["--url", "localhost:1", "somewhere"],
     ],
 )
 def test_wrong_usage_is_told(arguments, capsys):
@@ -151,7 +189,13 @@ def test_wrong_usage_is_told(arguments, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["/nowhere/checkpoint"], ["--url", "localhost:1"], ["--planner", "driver", "--output", "/nowhere/it.json"]],
+    [
+        ["/nowhere/checkpoint"],
+        ["--url", "localhost:1"],
+        ["--url", ""],  # a variable that is not set
+        ["--url", "localhost:1", "somewhere"],
+        ["--planner", "driver", "--output", "/nowhere/it.json"],
+    ],
 )
 def test_what_is_not_there_is_one_line(arguments, capsys):
     assert main(arguments) == 1

@@ -14,10 +14,11 @@ from alpamayo_demo.road.driver import (
     plan,
     with_own_events,
 )
-from alpamayo_demo.road.ego import DT_S, Ego
+from alpamayo_demo.road.ego import DT_S, WIDTH_M, Ego
 from alpamayo_demo.road.events import BUMP_MPS, STANDING_MPS, Crossing, SpeedBump, StopSign, TrafficLight, Vehicle
 from alpamayo_demo.road.scenes import Moment, Split, moment
 from alpamayo_demo.road.situations import Situation
+from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
 from alpamayo_demo.road.world import World
 from worlds_by_hand import car, straight
 
@@ -26,6 +27,11 @@ ROUNDING = 1e-9
 OFF_PATH_M = 0.9  # the start is up to 0.6 m off the lane's middle
 MAX_CURVATURE_1PM = 0.12
 STOPS = (Situation.RED_LIGHT, Situation.STOP_SIGN, Situation.PEDESTRIAN, Situation.BROKEN_DOWN)
+
+
+def on_road(ego: Ego) -> bool:
+    """All of the car, if it goes along the road."""
+    return RIGHT_EDGE_D <= ego.d - WIDTH_M / 2 and ego.d + WIDTH_M / 2 <= LEFT_EDGE_D
 
 
 def way_of(found: Moment) -> list[tuple[World, Ego]]:
@@ -48,7 +54,7 @@ def test_its_future_keeps_the_lane_the_limits_and_its_distance(split, situation)
         way = way_of(found)
         accel, curvature = np.array([(step.accel, step.curvature) for step in steps]).T
         speed = np.array([ego.speed for _, ego in way])
-        assert all(abs(ego.d - world.path_d(ego.s)) < OFF_PATH_M and world.on_road(ego) for world, ego in way), seed
+        assert all(abs(ego.d - world.path_d(ego.s)) < OFF_PATH_M and on_road(ego) for world, ego in way), seed
         assert not any(touched(world, ego) for world, ego in way), seed
         assert accel.min() >= ACCEL_LIMITS_MPS2[0] - ROUNDING, seed
         assert accel.max() <= ACCEL_LIMITS_MPS2[1] + ROUNDING, seed

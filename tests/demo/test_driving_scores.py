@@ -60,6 +60,9 @@ def test_comfort_over_scenes_of_different_numbers_of_samples():
     assert found["worst"]["max_acceleration_mps2"] == pytest.approx(1.5)
     assert found["mean"]["min_speed_mps"] == pytest.approx(3.6, abs=1e-3)
     assert found["worst"]["min_speed_mps"] == pytest.approx(0.4, abs=1e-3)  # the worst speed is the smallest
+    assert found["mean"]["goes_backwards"] == 0
+    found = scores.comfort_of([braking(0.5, 1.0), braking(1.6, 10.05 / 6.4)])  # the last two end at -0.24 and -0.05 m/s
+    assert found["mean"]["goes_backwards"] == pytest.approx(1 / 4)
 
 
 def test_frames_swapped():

@@ -63,13 +63,17 @@ def test_nowhere_to_write(capsys, tmp_path, command):
         assert f"--output {output}" in refused(capsys, command, GOLDEN, "--output", output)
 
 
-@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("seed", -1)])
+@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("seed", -1), ("seed", 2**53)])
 def test_numbers_out_of_range(capsys, option, value):
     assert f"{option}: got {value}, wanted" in refused(capsys, evaluate, GOLDEN, f"--{option}", value)
 
 
 def test_nobody_at_the_url(capsys, nobody):
     assert nobody in refused(capsys, evaluate, "--url", nobody)
+
+
+def test_an_empty_url_is_not_the_committed_checkpoint(capsys):
+    refused(capsys, evaluate, "--url", "")
 
 
 def test_a_server_of_something_else(capsys, stranger):

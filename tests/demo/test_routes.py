@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from alpamayo_demo.road.centreline import STEP_M
 from alpamayo_demo.road.events import (
     REACH_M,
     Cones,
@@ -29,7 +30,7 @@ def demands(world: World) -> list[tuple[float, float]]:
         if not isinstance(event, LeavingVehicle)
     ]
     bent = np.flatnonzero(np.diff(np.concatenate([[0], np.abs(world.road.curvature) > 1e-9, [0]]).astype(int)))
-    edges = world.road.start_m + 0.5 * bent
+    edges = world.road.start_m + STEP_M * bent
     return sorted([*spans, *zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)])
 
 

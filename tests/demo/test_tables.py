@@ -9,7 +9,7 @@ METRES = {"min_ade_1_m": 1.234, "min_ade_m": 0.5, "ade_of_mean_m": 1.0, "min_fde
 THOUGHTS = {"right_situation": 0.995, "reasoning_complete": 1.0}
 COMFORT = dict.fromkeys(
     ["max_acceleration_mps2", "max_curvature_per_m", "max_jerk_mps3", "max_lateral_acceleration_mps2"], 1.25
-) | {"min_speed_mps": -0.0001}
+) | {"min_speed_mps": -0.0001, "goes_backwards": 0.25}
 PART = {"overall": METRES, "min_ade_m_by_horizon": {"6.4 s": 0.5}, "comfort": {"mean": COMFORT, "worst": COMFORT}}
 
 
@@ -41,7 +41,7 @@ def test_the_evaluation_s_table():
     assert "| *Stop at the red light.* | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 100 % | 100 % |" in printed
     assert "| blind | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | - | - |" in printed
     assert "minADE@3" in printed
-    assert "| driver | 1.25 (1.25) | 1.250 (1.250) | 1.2 (1.2) | 1.25 (1.25) | 0.00 (0.00) |" in printed
+    assert "| driver | 1.25 (1.25) | 1.250 (1.250) | 1.2 (1.2) | 1.25 (1.25) | 0.00 (0.00) | 25 % |" in printed
     assert "minADE@3 is 2.00 m: 4.0 times its own 0.50 m." in printed
     assert printed.endswith("34 hard scenes; abacus, 2 cores; commit abc; `command`")
 

@@ -5,11 +5,12 @@ import argparse
 import numpy as np
 import pytest
 import torch
+from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train import __main__ as train
 from alpamayo_demo.train.batches import Batches
 from alpamayo_demo.train.checkpoint import write_configs, write_weights
-from alpamayo_demo.train.losses import _times, flow_error
+from alpamayo_demo.train.losses import _times, flow_error, losses
 from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES
 from alpamayo_demo.train.student import Student, see
 from alpamayo_export.denoiser import DenoisingStep
@@ -67,6 +68,26 @@ def test_the_vision_tower_sees_what_transformers_sees(student):
         torch.testing.assert_close(got, tap, atol=1e-5, rtol=1e-5)
 
 
+def test_reading_is_transformers_own(student, scenes, untrained):
+    batches = Batches(untrained, scenes)
+    batch = batches.draw(seed=3, step=0, size=2)
+    positions, rope_delta = batches.position_ids(student)
+    both_frames = batch.patches.view(8, 60, 3, 1, 256).expand(-1, -1, -1, 2, -1)
+    with torch.no_grad():
+        hidden, kv_cache, _ = student.read(batch.ids, batch.patches, positions.expand(-1, 2, -1))
+        wanted = student.vlm(
+            input_ids=batch.ids,
+            pixel_values=both_frames.reshape(480, -1),
+            image_grid_thw=torch.tensor([[1, 6, 10]] * 8),
+            mm_token_type_ids=(batch.ids == student.vlm.config.image_token_id).int(),
+            use_cache=True,
+        )
+    torch.testing.assert_close(student.vlm.lm_head(hidden), wanted.logits, atol=1e-4, rtol=1e-4)
+    for got, layer in zip(kv_cache, wanted.past_key_values.layers, strict=True):
+        torch.testing.assert_close(got, torch.stack([layer.keys, layer.values]), atol=1e-4, rtol=1e-4)
+    assert rope_delta == int(student.vlm.model.rope_deltas[0])
+
+
 def test_the_velocity_is_that_of_the_served_step(student, untrained):
     step = DenoisingStep(untrained.config.action_in_proj, untrained.expert)
     weights = {name: x for name, x in student.state_dict().items() if not name.startswith("vlm.")}
@@ -116,6 +137,49 @@ def test_obeying_scenes_teach_driving_and_no_words(scenes, untrained, monkeypatc
         assert batch.ids[i, len(batches.prompt) :][:length].tolist() == thought[:length].tolist()
 
 
+class Perfect(torch.nn.Module):
+    """Knows the next token and the action, and notes what it is asked."""
+
+    def __init__(self, batch, tokens):
+        super().__init__()
+        self.batch, self.tokens = batch, tokens
+        self.vlm = argparse.Namespace(lm_head=lambda hidden: hidden)
+
+    def read(self, ids, patches, positions):
+        following = torch.roll(ids, -1, dims=1)
+        return 40.0 * torch.eye(self.tokens)[following], torch.zeros(1, 2, len(ids), 1, ids.shape[1], 1), torch.zeros(1)
+
+    def velocity(self, x, t, kv_cache, sees, action_position):
+        self.asked = sees, action_position
+        self.started_from = x[t < 0.01]
+        return (self.batch.action.repeat_interleave(len(x) // len(self.batch.action), dim=0) - x) / (
+            1 - t[:, None, None]
+        )
+
+
+@pytest.mark.parametrize("fault", [None, "one token late", "towards the noise"])
+def test_who_knows_the_next_token_and_the_action_has_nothing_to_learn(scenes, untrained, monkeypatch, fault):
+    monkeypatch.setattr("alpamayo_demo.train.batches.OBEDIENCE", 0.3)
+    batch = Batches(untrained, scenes).draw(seed=3, step=0, size=COUNT)
+    perfect = Perfect(batch, untrained.config.vocab_size)
+    if fault == "one token late":
+        read = perfect.read
+        perfect.read = lambda *given: (torch.roll((found := read(*given))[0], 1, dims=1), *found[1:])
+    if fault == "towards the noise":
+        velocity = perfect.velocity
+        perfect.velocity = lambda *given: -velocity(*given)
+    found = losses(
+        perfect, lambda *_: torch.zeros(()), batch, torch.zeros(3, 1, 1), 7, 40, torch.Generator().manual_seed(0)
+    )
+    assert (found["reasoning"] < 1e-6) == (fault != "one token late")
+    assert (found["flow"] < 1e-6) == (fault != "towards the noise")
+    sees, position = perfect.asked
+    assert position[::40].tolist() == (7 + batch.stop + 1).tolist()  # the waypoints come after the stop token
+    assert sees[::40].sum(dim=1).tolist() == (batch.stop + 1).tolist()
+    assert all(row[:count].all() for row, count in zip(sees[::40], batch.stop + 1, strict=True))
+    assert perfect.started_from.std() == pytest.approx(1.0, abs=0.1)  # at t = 0: noise
+
+
 def test_what_lasts_weighs_more_than_what_jitters():
     steady = torch.full((1, 64, 2), 0.1)
     jitter = steady * (1 - 2 * (torch.arange(64) % 2))[:, None]
@@ -142,10 +206,10 @@ class Interrupted(Batches):
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, untrained, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "SAVE_EVERY", 1)
 
-    def trained(work, batches):
+    def trained(work, batches, steps=4):
         work.mkdir(exist_ok=True)
         torch.manual_seed(5)
-        arguments = argparse.Namespace(work=work, steps=4, seed=0, batch=2)
+        arguments = argparse.Namespace(work=work, steps=steps, seed=0, batch=2)
         return train.train(Student.of(untrained), batches, arguments).state_dict()
 
     whole = trained(tmp_path / "whole", Batches(untrained, scenes))
@@ -154,6 +218,11 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, un
     resumed = trained(tmp_path / "interrupted", Batches(untrained, scenes))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not torch.equal(whole["action_out_proj.bias"], torch.zeros(2))
+    with pytest.raises(DemoError, match=r"state.pt: of another training \(steps 4, not 5\); remove it"):
+        trained(tmp_path / "whole", Batches(untrained, scenes), steps=5)
+    (tmp_path / "whole" / "state.pt").write_bytes(b"PK of a disk that was full")
+    with pytest.raises(DemoError, match=r"state.pt: no state of a training"):
+        trained(tmp_path / "whole", Batches(untrained, scenes))
 
 
 def test_a_checkpoint_too_large_for_the_repository_is_refused(tmp_path):

@@ -3,8 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.routes import route
-from alpamayo_demo.served import CHECKPOINT, running, served
+from alpamayo_demo.served import CHECKPOINT, client_of, shown
 
 from . import planners
 from .loop import Planner, drive
@@ -31,42 +30,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(arguments: argparse.Namespace, command: str) -> Result:
-    """The outcome of every route, and how far the scripted driver comes on it; a line of each is printed.
-
-    Raises one of EXPECTED.
-    """
-    routes: list[dict[str, Any]] = []
-    with _planner(arguments) as planner:
-        for seed in range(arguments.seeds):
-            outcome = judge(drive(*route(seed), planner, arguments.seconds))
-            own = judge(drive(*route(seed), planners.driver, arguments.seconds))
-            print(f"route {seed:2}: {line(outcome, own)}", flush=True)
-            routes.append({"seed": seed, **asdict(outcome), "scripted_driver_m": own.driven_m})
-    return {
-        "benchmark": "closed_loop",
-        "command": command,
-        "machine": describe(),
-        "settings": {"planner": arguments.planner, "seconds": arguments.seconds},
-        "routes": routes,
-    }
-
-
-@contextmanager
-def _planner(arguments: argparse.Namespace) -> Iterator[Planner]:
+    """Raises one of EXPECTED."""
+    about: Result = {"benchmark": "closed_loop", "command": command, "machine": describe()}
+    about["settings"] = {"planner": arguments.planner, "seconds": arguments.seconds}
     if arguments.planner == "driver":
-        yield planners.driver
-    elif arguments.url:
-        with running(arguments.url) as client:
-            yield planners.model(client)
-    else:
-        with served(arguments.checkpoint or CHECKPOINT) as client:
-            yield planners.model(client)
+        return about | {"routes": drive_routes(planners.driver, arguments.seeds, arguments.seconds)}
+    with client_of(arguments.source, arguments.url) as client:
+        about["settings"]["source"] = arguments.url or shown(arguments.source or CHECKPOINT)
+        about["served"] = client.metadata()
+        return about | {"routes": drive_routes(planners.model(client), arguments.seeds, arguments.seconds)}
+
+
+def drive_routes(planner: Planner, seeds: int, seconds: float) -> list[dict[str, Any]]:
+    """The outcome of every route; a line of each is printed."""
+    routes = []
+    for seed in range(seeds):
+        ticks, own = (drive(*route(seed), it, seconds) for it in (planner, planners.driver))
+        outcome = judge(ticks, own)
+        print(f"route {seed:2}: {line(outcome)}", flush=True)
+        routes.append({"seed": seed, **asdict(outcome)})
+    return routes
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.drive", description=__doc__)
-    parser.add_argument("checkpoint", nargs="?", type=Path, help="exported and served (default: demo/checkpoint)")
-    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a checkpoint")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="a checkpoint or an exported repository (default: demo/checkpoint)",
+    )
+    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a source")
     parser.add_argument("--planner", choices=("model", "driver"), default="model", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=10, metavar="N", help="routes 0 .. N - 1 (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")
@@ -76,6 +70,6 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--seeds: got {arguments.seeds}, wanted at least 1")
     if not 0.1 <= arguments.seconds <= MAX_SECONDS:
         parser.error(f"--seconds: got {arguments.seconds:g}, wanted 0.1 .. {MAX_SECONDS:g}")
-    if (arguments.checkpoint is not None) + (arguments.url is not None) + (arguments.planner == "driver") > 1:
-        parser.error("a checkpoint, --url and --planner driver exclude each other")
+    if arguments.planner == "driver" and (arguments.source or arguments.url is not None):
+        parser.error("the scripted driver asks no model: give no source and no --url with it")
     return arguments

@@ -1,7 +1,5 @@
 """What the car touches: convex shapes, seen from above."""
 
-from math import cos, sin
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +15,7 @@ _CORNERS = np.array([(0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5)]) * (LEN
 
 def outline(ego: Ego) -> Array:
     """(4, 2): the car's corners in world coordinates."""
-    turn = np.array([[cos(ego.heading), sin(ego.heading)], [-sin(ego.heading), cos(ego.heading)]])
-    corners: Array = _CORNERS @ turn + (ego.x, ego.y)
-    return corners
+    return ego.to_world(_CORNERS)
 
 
 def touched(world: World, ego: Ego) -> Event | None:

@@ -1,6 +1,7 @@
-"""How well a drive went: what it hit, where it left the road, which signals it ran."""
+"""How well a drive went: what it hit, where it left its lane or the road, which signals it ran, how far it came."""
 
 from dataclasses import dataclass
+from math import ceil, floor
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
 from .loop import Tick
 from .outline import outline, touched
 
+BEHIND = 0.5  # of the scripted driver's distance
+LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 
 
@@ -22,29 +25,30 @@ class Outcome:
     """Each once, with when it was first; empty: a drive without fault."""
     driven_m: float
     """Along the road."""
+    scripted_driver_m: float
+    """As far as the scripted driver comes."""
     mean_off_middle_m: float
     max_off_middle_m: float
 
 
-def judge(ticks: list[Tick]) -> Outcome:
-    """All of a drive, from its first plan on."""
+def judge(ticks: list[Tick], own: list[Tick]) -> Outcome:
+    """All of a drive, from its first plan on; `own`: the scripted driver's on the same route."""
     first: dict[str, float] = {}
     for i, tick in enumerate(ticks):
         for fault in [*_of_place(tick), *_of_signals(ticks[i - 1] if i else tick, tick)]:
             first.setdefault(fault, i * DT_S)
+    faults = [f"{fault} after {seconds:.1f} s" for fault, seconds in first.items()]
+    driven, scripted = (way[-1].ego.s - way[0].ego.s for way in (ticks, own))
+    if driven < BEHIND * scripted:
+        faults.append("stayed behind")
     off = np.array([abs(tick.ego.d - tick.world.path_d(tick.ego.s)) for tick in ticks])
-    return Outcome(
-        faults=[f"{fault} after {seconds:.1f} s" for fault, seconds in first.items()],
-        driven_m=ticks[-1].ego.s - ticks[0].ego.s,
-        mean_off_middle_m=float(off.mean()),
-        max_off_middle_m=float(off.max()),
-    )
+    return Outcome(faults, driven, scripted, float(off.mean()), float(off.max()))
 
 
-def line(outcome: Outcome, own: Outcome) -> str:
-    """`own`: the scripted driver's on the same route."""
+def line(outcome: Outcome) -> str:
+    """For people."""
     return (
-        f"{outcome.driven_m:4.0f} m (the scripted driver: {own.driven_m:3.0f} m), "
+        f"{outcome.driven_m:4.0f} m (the scripted driver: {outcome.scripted_driver_m:3.0f} m), "
         f"off the lane's middle {outcome.mean_off_middle_m:.2f} m, at most {outcome.max_off_middle_m:.2f} m; "
         f"{', '.join(outcome.faults) or 'no fault'}"
     )
@@ -55,11 +59,18 @@ def _of_place(tick: Tick) -> list[str]:
     _, d = tick.world.road.locate(outline(tick.ego), tick.ego.s)
     if d.min() < RIGHT_EDGE_D or d.max() > LEFT_EDGE_D:
         faults.append("left the road")
-    if abs(tick.ego.d - tick.world.path_d(tick.ego.s)) > LANE_M / 2:  # its middle is in another lane than it should be
+    right, left = _lane(tick)
+    if d.min() < right or d.max() > left:
         faults.append("left its lane")
     if event := touched(tick.world, tick.ego):
         faults.append(f"hit {_NAMES.get(type(event), 'the vehicle ahead')}")
     return faults
+
+
+def _lane(tick: Tick) -> tuple[float, float]:
+    """The d of the lane's edges, in metres; of both lanes where the path goes around cones or into the other lane."""
+    path = [tick.world.path_d(tick.ego.s + ahead) / LANE_M for ahead in (-LANE_CHANGE_M, 0.0, LANE_CHANGE_M)]
+    return LANE_M * (floor(min(path) + 1e-6) - 0.5), LANE_M * (ceil(max(path) - 1e-6) + 0.5)
 
 
 def _of_signals(before: Tick, now: Tick) -> list[str]:
@@ -71,4 +82,6 @@ def _of_signals(before: Tick, now: Tick) -> list[str]:
                 faults.append("ran the red light")
             if isinstance(event, StopSign) and not event.done:
                 faults.append("ran the stop sign")
+            if isinstance(event, Crossing) and event.occupied:
+                faults.append("did not wait for the pedestrian")
     return faults

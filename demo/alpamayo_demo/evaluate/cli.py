@@ -6,17 +6,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from alpamayo_client import AlpamayoClient
-
-from alpamayo_demo.errors import DemoError, check_at_least
+from alpamayo_demo.errors import check_at_least, check_at_most
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
-from alpamayo_demo.served import CHECKPOINT, running, served, shown
+from alpamayo_demo.served import CHECKPOINT, client_of, shown
 
 from .cases import make_cases
 from .evaluation import evaluate
@@ -38,7 +35,9 @@ def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
     check_at_least(1, "--scenes-per-situation", arguments.scenes_per_situation)
     sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
-    with _client(arguments) as client:
+    with client_of(arguments.source, arguments.url) as client:
+        about = client.metadata()
+        check_at_most(about["limits"]["max_trajectories"], "--samples", sampling.samples)
         cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation)
         return {
             "benchmark": "driving",
@@ -50,15 +49,9 @@ def measure(arguments: argparse.Namespace, command: str) -> Result:
                 "scenes": len(cases),
                 **asdict(sampling),
             },
-            "served": client.metadata(),
+            "served": about,
             **evaluate(client, cases, sampling),
         }
-
-
-def _client(arguments: argparse.Namespace) -> AbstractContextManager[AlpamayoClient]:
-    if arguments.url and arguments.source:
-        raise DemoError(f"got both --url {arguments.url} and {arguments.source}: one of them is to be evaluated")
-    return running(arguments.url) if arguments.url else served(arguments.source or CHECKPOINT)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,15 +7,17 @@ from alpamayo_client import AlpamayoClient, Prediction
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alpamayo_demo.errors import check_at_least
+from alpamayo_demo.errors import check_at_least, check_at_most
 from alpamayo_demo.road.scenes import DrivingScene
 
 from .cases import Case, partners
 
+MAX_SEED = 2**52  # and as many scenes as there may be: the contract's seeds end at 2^53 - 1
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the server is asked. Raises DemoError for less than one sample, or a seed below zero."""
+    """How the server is asked. Raises DemoError for less than one sample, or a seed outside 0 .. MAX_SEED."""
 
     samples: int = 6
     """Thoughts, each with its trajectory: the metrics' K."""
@@ -27,6 +29,7 @@ class Sampling:
     def __post_init__(self) -> None:
         check_at_least(1, "samples", self.samples)
         check_at_least(0, "seed", self.seed)
+        check_at_most(MAX_SEED, "seed", self.seed)
 
 
 @dataclass(frozen=True)

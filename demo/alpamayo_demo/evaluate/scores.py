@@ -22,6 +22,7 @@ from alpamayo_demo.road.situations import Situation, named
 
 Scores = dict[str, float]
 
+BACKWARDS_MPS = 0.1  # rounding aside, a car that stands may roll
 OBEYED_APART_M = 1.0  # two futures nearer to each other than this do not tell which one was taken
 
 
@@ -65,7 +66,8 @@ def mean_by_situation(scores: Sequence[Scores], situations: Sequence[Situation])
 
 
 def comfort_of(driven: Iterable[tuple[ArrayLike, ArrayLike]]) -> dict[str, Scores]:
-    """`mean` and `worst` over all trajectories of each extreme in `Comfort`.
+    """`mean` and `worst` over all trajectories of each extreme in `Comfort`; among the means `goes_backwards`, the
+    share of those that do, and faster than BACKWARDS_MPS.
 
     Args:
         driven: `pred_xyz` and `action` of every scene, of at least one.
@@ -75,7 +77,8 @@ def comfort_of(driven: Iterable[tuple[ArrayLike, ArrayLike]]) -> dict[str, Score
         name: np.concatenate([scene[name].ravel() for scene in scenes]) for name in Comfort.__dataclass_fields__
     }
     return {
-        "mean": {name: float(values.mean()) for name, values in extremes.items()},
+        "mean": {name: float(values.mean()) for name, values in extremes.items()}
+        | {"goes_backwards": float((extremes["min_speed_mps"] < -BACKWARDS_MPS).mean())},
         "worst": {
             name: float(values.min() if name == "min_speed_mps" else values.max()) for name, values in extremes.items()
         },

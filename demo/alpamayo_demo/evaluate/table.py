@@ -53,10 +53,15 @@ def _horizons(result: dict[str, Any]) -> str:
 def _comfort(result: dict[str, Any]) -> str:
     rows = {"model": result["model"], "driver": result["driver"]} | result["baselines"]
     cells = (
-        [name, *(_mean_and_worst(it["comfort"], extreme, digits) for extreme, (_, digits) in _COMFORT.items())]
+        [
+            name,
+            *(_mean_and_worst(it["comfort"], extreme, digits) for extreme, (_, digits) in _COMFORT.items()),
+            percent(it["comfort"]["mean"]["goes_backwards"]),
+        ]
         for name, it in rows.items()
     )
-    return markdown([["extremes of a trajectory: mean (worst)", *(label for label, _ in _COMFORT.values())], *cells])
+    labels = [label for label, _ in _COMFORT.values()]
+    return markdown([["extremes of a trajectory: mean (worst)", *labels, "goes backwards"], *cells])
 
 
 def _mean_and_worst(comfort: dict[str, Scores], extreme: str, digits: int) -> str:

@@ -51,6 +51,4 @@ def _draw(pen: ImageDraw.ImageDraw, edges: tuple[Array, Array], colour: Colour, 
 
 def _in_ego(xy: Array, ego: Ego) -> Array:
     """(n, 2) in world coordinates to (n, 3) on the ground of the ego frame."""
-    c, s = np.cos(ego.heading), np.sin(ego.heading)
-    there = (xy - (ego.x, ego.y)) @ np.array([[c, -s], [s, c]])
-    return np.column_stack([there, np.zeros(len(there))])
+    return np.column_stack([ego.from_world(xy), np.zeros(len(xy))])

@@ -1,7 +1,5 @@
 """The road from above, the car's direction upwards."""
 
-from math import cos, sin
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -51,8 +49,7 @@ def _ground(world: World, ego: Ego, columns: int, rows: int) -> NDArray[np.uint8
     forward = SEEN_M - BEHIND_M - (np.arange(blocks[0]) + 0.5) / blocks[0] * SEEN_M
     left = (0.5 - (np.arange(blocks[1]) + 0.5) / blocks[1]) * SEEN_M * columns / rows
     in_ego = np.stack(np.meshgrid(forward, left, indexing="ij"), axis=-1)
-    xy = in_ego @ np.array([[cos(ego.heading), sin(ego.heading)], [-sin(ego.heading), cos(ego.heading)]])
-    xy += (ego.x, ego.y)
+    xy = ego.to_world(in_ego)
     near = world.road.coarse_s(xy, ego.s - SEEN_M, ego.s + 1.5 * SEEN_M)
     s, d = (
         np.asarray(Image.fromarray(value.astype(np.float32)).resize((columns, rows), Image.Resampling.BILINEAR))
@@ -63,7 +60,6 @@ def _ground(world: World, ego: Ego, columns: int, rows: int) -> NDArray[np.uint8
 
 def _on_page(xy: Array, ego: Ego, columns: int, rows: int) -> Array:
     """(n, 2) in world coordinates to column and row."""
-    c, s = cos(ego.heading), sin(ego.heading)
-    in_ego = (xy - (ego.x, ego.y)) @ np.array([[c, -s], [s, c]])
+    in_ego = ego.from_world(xy)
     scale = rows / SEEN_M
     return np.stack([columns / 2 - in_ego[:, 1] * scale, (SEEN_M - BEHIND_M - in_ego[:, 0]) * scale], axis=1)

@@ -32,9 +32,8 @@ class Trail:
 
 def trail(xyz: NDArray[np.float32], ego: Ego, colour: Colour, dashed: bool = False) -> Trail:
     """From the ego frame of `ego` (n, 3), beginning at the car."""
-    c, s = np.cos(ego.heading), np.sin(ego.heading)
     in_ego = np.concatenate([np.zeros((1, 2)), xyz[:, :2].astype(np.float64)])
-    return Trail(in_ego @ np.array([[c, s], [-s, c]]) + (ego.x, ego.y), colour, dashed)
+    return Trail(ego.to_world(in_ego), colour, dashed)
 
 
 def pieces(xy: Array, dashed: bool) -> list[Array]:

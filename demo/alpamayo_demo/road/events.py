@@ -8,7 +8,7 @@ from .situations import Situation
 
 LANE_M = 3.5
 REACH_M = 40.0  # the driver attends to what is this close to its bumper
-STANDING_MPS = 0.1
+STANDING_MPS, AT_THE_LINE_M = 0.1, 5.0
 BUMP_MPS = 4.0
 NUDGE_M = 0.7
 
@@ -23,6 +23,10 @@ class Event:
     def near(self, ego: Ego) -> bool:
         """Within the driver's reach and not passed."""
         return 0 < self.s - ego.front_s < REACH_M
+
+    def stood_at(self, ego: Ego) -> bool:
+        """The car stands before it, and not far from it."""
+        return 0 < self.s - ego.front_s < AT_THE_LINE_M and ego.speed < STANDING_MPS
 
     def gap_m(self, ego: Ego) -> float:
         """Free way to where the driver must not drive now; inf if there is none."""
@@ -116,14 +120,14 @@ class TrafficLight(Event):
         return Situation.GREEN_LIGHT if self.green else Situation.RED_LIGHT if self.near(ego) else None
 
     def go_on(self, ego: Ego) -> None:
-        if self.near(ego) and ego.speed < STANDING_MPS:
+        if self.stood_at(ego):
             self.waited_s += DT_S
         self.green = self.green or self.waited_s > 2.0
 
 
 @dataclass
 class StopSign(Event):
-    """`s` is the stop line. Done when the car has stood there for 1.6 s: the driver's memory is its ego history."""
+    """`s` is the stop line. Done when the car has stood there for 1.7 s: the driver's memory is its ego history."""
 
     stood_s: float = 0.0
 
@@ -140,7 +144,7 @@ class StopSign(Event):
         return Situation.STOP_SIGN if self.near(ego) else None
 
     def go_on(self, ego: Ego) -> None:
-        if self.near(ego) and ego.speed < STANDING_MPS and not self.done:
+        if self.stood_at(ego) and not self.done:
             self.stood_s += DT_S
 
 

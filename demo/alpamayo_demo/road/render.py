@@ -1,7 +1,6 @@
 """What a camera sees: the ground by casting rays, what stands on it by projecting polygons, far ones first."""
 
 from functools import cache, lru_cache
-from math import cos, sin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +80,7 @@ _SKIES = ((SKY_DAY, SKY_DUSK), (HAZE_DAY, HAZE_DUSK))
 
 def _draw_ground(canvas: Pixels, world: World, ego: Ego, camera: Camera) -> None:
     in_ego, haze = _ground(camera)
-    turn = np.array([[cos(ego.heading), -sin(ego.heading)], [sin(ego.heading), cos(ego.heading)]])
-    xy = in_ego @ turn.T + (ego.x, ego.y)
+    xy = ego.to_world(in_ego)
     start = world.road.coarse_s(xy[::4, ::4], ego.s - 25, ego.s + FAR_M + 5).repeat(4, 0).repeat(4, 1)
     at_nodes = world.road.locate(xy, start[: xy.shape[0], : xy.shape[1]], iterations=2)
     s, d = (_between(values) for values in at_nodes)
@@ -124,11 +122,8 @@ def _light(world: World) -> float:
 
 
 def _draw_solids(canvas: Pixels, world: World, ego: Ego, camera: Camera) -> None:
-    turn = np.array([[cos(ego.heading), -sin(ego.heading), 0], [sin(ego.heading), cos(ego.heading), 0], [0, 0, 1]])
-    here = np.array([ego.x, ego.y, 0])
-
     def in_camera(xyz: Array) -> Array:
-        return camera.to_camera((xyz - here) @ turn)
+        return camera.to_camera(np.concatenate([ego.from_world(xyz[..., :2]), xyz[..., 2:]], axis=-1))
 
     near = [(solid, in_camera(solid.middle)) for solid in solids(world)]
     near = [(solid, middle) for solid, middle in near if np.linalg.norm(middle) < FAR_M and middle[2] > -BEHIND_M]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cameras import FRONT_TELE, FRONT_WIDE, Camera
-from .centreline import Centreline
+from .centreline import STEP_M, TRANSITION_M, Centreline
 from .driver import Step, advance, decide, plan, with_own_events
 from .ego import DT_S, Ego
 from .events import (
@@ -44,7 +44,9 @@ class Split(IntEnum):
     TRAIN = 0
     HELD_OUT = 1
     HARD = 2
-    """Tighter curves, slower vehicles ahead, higher speeds than in TRAIN and HELD_OUT."""
+    """Tighter curves, slower vehicles ahead and quicker pedestrians than in TRAIN and HELD_OUT, and drives that begin
+    above the driver's set speed.
+    """
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ _STANDING = {Situation.RED_LIGHT, Situation.STOP_SIGN, Situation.PEDESTRIAN, Sit
 def _bent(road: Centreline, s: float, curvature: float) -> Centreline:
     """As `road` up to s, an arc from there on."""
     bent = road.curvature.copy()
-    at = road.start_m + 0.5 * np.arange(len(bent))
-    rise = np.clip((at - s) / 12.0, 0, 1)
+    at = road.start_m + STEP_M * np.arange(len(bent))
+    rise = np.clip((at - s) / TRANSITION_M, 0, 1)
     return road.with_curvature(bent * (1 - rise) + curvature * rise)
 
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from .centreline import Centreline
-from .ego import WIDTH_M, Ego
-from .events import LANE_M, Event, Vehicle
+from .events import Event, Vehicle
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,3 @@ class World:
     def path_d(self, s: float) -> float:
         """Where the driver wants to be at s, metres to the left of the right lane's middle."""
         return self.lane_d + sum(event.offset_m(s) for event in self.events)
-
-    def on_road(self, ego: Ego) -> bool:
-        """All of the car is between the outer edges of the two lanes."""
-        return -LANE_M / 2 <= ego.d - WIDTH_M / 2 and ego.d + WIDTH_M / 2 <= 1.5 * LANE_M

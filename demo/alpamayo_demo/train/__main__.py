@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import os
+import pickle
 import sys
 from collections.abc import Sequence
 from itertools import chain
@@ -23,7 +24,7 @@ from alpamayo_demo.train.checkpoint import write_configs, write_weights
 from alpamayo_demo.train.loss_plot import plot_losses
 from alpamayo_demo.train.losses import losses
 from alpamayo_demo.train.optimizers import optimizers_of
-from alpamayo_demo.train.scenes_on_disk import rendered_scenes
+from alpamayo_demo.train.scenes_on_disk import ROAD, rendered_scenes, version_of
 from alpamayo_demo.train.student import IMAGE_TOKENS, Student, order_history_tokens
 from alpamayo_demo.train.tutor import Tutor
 
@@ -36,12 +37,15 @@ WORK = ROOT / "out" / "train-demo"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: bad input, with a line on stderr; 2: wrong usage."""
+    """0: done; 1: bad input, with a line on stderr; 2: wrong usage; 130: interrupted."""
     try:
         run(_arguments(argv))
     except (DemoError, OSError) as error:
         print(f"alpamayo_demo.train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("alpamayo_demo.train: interrupted; the same command goes on from the last save", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -51,21 +55,32 @@ def run(arguments: argparse.Namespace) -> None:
         check_at_least(1, f"--{name}", getattr(arguments, name))
     check_at_least(arguments.batch, "--scenes, of which a batch is drawn", arguments.scenes)
     check_at_least(0, "--seed", arguments.seed)
-    torch.manual_seed(arguments.seed)
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    untrained = arguments.work / "checkpoint"
+    write_configs(untrained)
+    check_output(arguments.output, untrained)
     scenes = rendered_scenes(arguments.work / "scenes", arguments.scenes, arguments.workers)
-    write_configs(arguments.output)
-    if not (arguments.output / "model.safetensors").exists():
-        write_random_weights(arguments.output)
-    checkpoint = open_checkpoint(str(arguments.output))
+    write_random_weights(untrained)
+    checkpoint = open_checkpoint(str(untrained))
     batches = Batches(checkpoint, scenes)
+    torch.manual_seed(arguments.seed)
     student = Student.of(checkpoint)
     config = checkpoint.config
     order_history_tokens(student, config.traj_token_start_idx + config.future_bins, config.history_tokenizer.num_bins)
     averaged = train(student, batches, arguments)
+    write_configs(arguments.output)
     write_weights(arguments.output, averaged.state_dict())
     plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png")
     print(f"wrote {arguments.output}; the losses: {arguments.work / 'losses.png'}")
+
+
+def check_output(output: Path, untrained: Path) -> None:
+    """Raises DemoError if something else than a checkpoint like `untrained` would be overwritten; OSError if `output`
+    cannot be written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    theirs, ours = (folder / "config.json" for folder in (output, untrained))
+    if any(output.iterdir()) and not (theirs.is_file() and theirs.read_bytes() == ours.read_bytes()):
+        raise DemoError(f"--output {output}: holds something else; name another folder, or remove what is there")
 
 
 def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> Student:
@@ -77,9 +92,16 @@ def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> 
     optimizers = optimizers_of(student, tutor)
     file = arguments.work / "state.pt"
     parts: list[Any] = [student, averaged, tutor, *optimizers]
-    first = _resume(file, parts)
+    made_by = {
+        "steps": arguments.steps,
+        "batch": arguments.batch,
+        "seed": arguments.seed,
+        "scenes": len(batches),
+        "code": version_of(Path(__file__).parent, ROAD),
+    }
+    first = _resume(file, parts, made_by)
     positions, rope_delta = batches.position_ids(student)
-    log = (arguments.work / "log.jsonl").open("a")
+    log = (arguments.work / "log.jsonl").open("a" if first else "w")
     bar = tqdm(range(first, arguments.steps), initial=first, total=arguments.steps, desc="training", unit="step")
     for step in bar:
         for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
@@ -99,7 +121,7 @@ def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> 
         log.write(json.dumps({"step": step, **values}) + "\n")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == arguments.steps:
             log.flush()
-            _save(file, parts, step + 1)
+            _save(file, parts, made_by, step + 1)
     return averaged
 
 
@@ -132,21 +154,30 @@ def _to(device: torch.device, batch: Batch) -> Batch:
     return Batch(**fields)
 
 
-def _save(file: Path, parts: list[Any], step: int) -> None:
+def _save(file: Path, parts: list[Any], made_by: dict[str, Any], step: int) -> None:
     """`parts`: modules and optimizers."""
     partial = file.with_suffix(".partial")
-    torch.save({"parts": [part.state_dict() for part in parts], "step": step}, partial)
+    torch.save({"parts": [part.state_dict() for part in parts], "made_by": made_by, "step": step}, partial)
     partial.rename(file)
 
 
-def _resume(file: Path, parts: list[Any]) -> int:
-    """The step to go on with."""
+def _resume(file: Path, parts: list[Any], made_by: dict[str, Any]) -> int:
+    """The step to go on with. Raises DemoError for what was saved by another training."""
     if not file.exists():
         return 0
-    state = torch.load(file, weights_only=True)
-    for part, values in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(values)
-    return int(state["step"])
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        found, values, step = state["made_by"], state["parts"], int(state["step"])
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
+        raise DemoError(f"{file}: no state of a training ({error}); remove it to begin anew") from error
+    if found != made_by:
+        differs = ", ".join(
+            f"{name} {found.get(name)}, not {it}" for name, it in made_by.items() if found.get(name) != it
+        )
+        raise DemoError(f"{file}: of another training ({differs}); remove it to begin anew, or ask for the same")
+    for part, value in zip(parts, values, strict=True):
+        part.load_state_dict(value)
+    return step
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

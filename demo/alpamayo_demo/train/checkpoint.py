@@ -43,7 +43,9 @@ def write_configs(folder: Path) -> None:
 def write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
     """`weights`: by the released names, float32."""
     plain = {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
-    save_file(plain, folder / "model.safetensors")
+    file = folder / "model.safetensors"
+    save_file(plain, file)
+    file.chmod(0o644)  # as all files of a repository
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MAX_BYTES:
         raise ValueError(f"{folder} has {size} bytes; the repository holds checkpoints of at most {MAX_BYTES}")

@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from alpamayo_demo.errors import DemoError
+
 SMOOTH_STEPS = 50
 
 
 def plot_losses(log: Path, picture: Path) -> None:
-    """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write."""
+    """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write. Raises DemoError."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
+    if not lines:
+        raise DemoError(f"{log}: no losses in it; remove the state beside it to train anew")
     last = {line["step"]: line for line in lines}  # steps after the last save are done again when training goes on
     steps = sorted(last)
     names = [name for name in lines[-1] if name != "step"]

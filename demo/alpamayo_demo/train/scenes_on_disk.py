@@ -1,17 +1,23 @@
 """Rendered scenes, kept on disk: rendering one takes longer than a training step takes over it."""
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from alpamayo_demo.errors import DemoError
+from alpamayo_demo.road import scenes as road_scenes
 from alpamayo_demo.road.scenes import Split, imagined_action, moment, observe
 from alpamayo_demo.road.situations import Situation
 
+ROAD = Path(road_scenes.__file__).parent
 ALTERNATIVES = 3
 CHUNK = 12 * len(Situation)
 _FRAMES = ((2, 2, 3, 96, 160), np.uint8)
@@ -29,22 +35,42 @@ Arrays = dict[str, NDArray[Any]]
 def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
     """The first `count` training scenes, every situation in turn; rendered now if they are not in `folder` already.
 
+    Raises DemoError for a folder with scenes of other code, or a damaged one.
+
     `other_situation` are thoughts that are not the scene's, and `other_action` what the driver does who has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    version, stamp = version_of(ROAD, Path(__file__)), folder / "version"
+    if any(folder.glob("*.npz")) and (stamp.read_text() if stamp.exists() else "") != version:
+        raise DemoError(f"{folder}: rendered by another version of the road; remove it to render anew")
+    stamp.write_text(version)
     chunks = -(-count // CHUNK)
     missing = [i for i in range(chunks) if not (folder / f"{i:05}.npz").exists()]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent) as pool:
         jobs = pool.map(_render_chunk, missing, [folder] * len(missing))
         for _ in tqdm(jobs, total=len(missing), desc="rendering scenes", unit="chunk", disable=not missing):
             pass
     arrays: Arrays = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in _ARRAYS.items()}
     for i in tqdm(range(chunks), desc="loading scenes", unit="chunk"):
-        with np.load(folder / f"{i:05}.npz") as chunk:
-            for name, array in arrays.items():
-                part = array[i * CHUNK : (i + 1) * CHUNK]
-                part[:] = chunk[name][: len(part)]
+        path = folder / f"{i:05}.npz"
+        try:
+            with np.load(path) as chunk:
+                for name, array in arrays.items():
+                    part = array[i * CHUNK : (i + 1) * CHUNK]
+                    part[:] = chunk[name][: len(part)]
+        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+            raise DemoError(f"{path}: damaged ({error}); remove it to render it anew") from error
     return arrays
+
+
+def version_of(*paths: Path) -> str:
+    """A hash of the Python files at `paths`, those in folders included."""
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _render_chunk(chunk: int, folder: Path) -> None:
