@@ -73,6 +73,41 @@ def test_the_same_seed_is_the_same_scene_in_another_process(scenes):
     assert done.stdout.split() == [digest(scenes[s]) for s in (Situation.CONES_LEFT, Situation.PEDESTRIAN)]
 
 
+@pytest.mark.parametrize(
+    ("split", "pose", "last_action", "mean_pixels"),
+    [
+        (Split.TRAIN, (156.5227, -42.2925, -0.4626, 11.0151), (-1.52532, 0.00014), (121.9, 153.3)),
+        (Split.HELD_OUT, (87.8717, -0.1979, 0.0126, 10.0788), (0.01669, 0.00006), (139.0, 153.2)),
+        (Split.HARD, (25.6447, 3.7237, -0.0076, 11.1542), (-0.0024, -0.00125), (128.9, 157.0)),
+    ],
+)
+def test_scenes_are_those_that_the_committed_checkpoint_was_trained_and_measured_on(
+    split, pose, last_action, mean_pixels
+):
+    """Red when the road has changed: then train anew, measure anew, and write the new numbers here."""
+    ego = moment(split, 1, Situation.CONES_LEFT).ego
+    found = scene(split, 1, Situation.CONES_LEFT)
+    assert (ego.x, ego.y, ego.heading, ego.speed) == pytest.approx(pose, abs=1e-3)
+    assert found.action[-1] == pytest.approx(last_action, abs=1e-4)
+    assert found.image_frames.mean(axis=(1, 2, 3, 4)) == pytest.approx(mean_pixels, abs=0.2)
+
+
+def test_the_hard_split_goes_beyond_the_others():
+    def values(split, situation, of):
+        return [of(moment(split, seed, situation).world) for seed in range(6)]
+
+    usual = [Split.TRAIN, Split.HELD_OUT]
+    radius = {it: values(it, Situation.CURVE_LEFT, lambda world: 1 / world.road.curvature.max()) for it in Split}
+    assert max(radius[Split.HARD]) < min(min(radius[it]) for it in usual)
+    ahead = {it: values(it, Situation.SLOW_VEHICLE, lambda world: world.events[0].speed) for it in Split}
+    assert max(ahead[Split.HARD]) < min(min(ahead[it]) for it in usual)
+    walking = {
+        it: values(it, Situation.PEDESTRIAN, lambda world: max(getattr(e, "walking_mps", 0) for e in world.events))
+        for it in Split
+    }
+    assert min(walking[Split.HARD]) > max(max(walking[it]) for it in usual)
+
+
 def test_another_seed_and_another_split_are_another_scene():
     keys = [(split, seed) for split in Split for seed in (0, 1)]
     assert len({digest(scene(*key, Situation.KEEP_LANE)) for key in keys}) == len(keys)
