@@ -7,17 +7,29 @@ import json
 from contextlib import redirect_stdout
 
 import pytest
+from alpamayo_demo.drive import planners
+from alpamayo_demo.drive.loop import drive
+from alpamayo_demo.drive.rules import judge
 from alpamayo_demo.evaluate.cli import main
 from alpamayo_demo.evaluate.table import table
+from alpamayo_demo.road.routes import route
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.served import CHECKPOINT, served
 
+ROUTES = (0, 1)
+
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
+def client():
+    with served(CHECKPOINT) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def evaluated(client, tmp_path_factory):
     """What the command wrote and printed about two scenes of every situation."""
     output, printed = tmp_path_factory.mktemp("evaluation") / "result.json", io.StringIO()
-    with served(CHECKPOINT) as client, redirect_stdout(printed):
+    with redirect_stdout(printed):
         assert main(["--url", client.url, "--scenes-per-situation", "2", "--output", str(output)]) == 0
     return json.loads(output.read_text()), printed.getvalue()
 
@@ -47,6 +59,14 @@ def test_it_looks(result):
 
 def test_it_does_what_it_thinks(result):
     assert result["probes"]["thought_given"]["obeyed"] >= 0.7
+
+
+@pytest.mark.parametrize("seed", ROUTES)
+def test_it_drives_a_route_in_closed_loop(client, seed):
+    ticks, own = (drive(*route(seed), planner, 20.0) for planner in (planners.model(client), planners.driver))
+    outcome = judge(ticks, own)
+    assert outcome.faults == []
+    assert outcome.driven_m == pytest.approx(outcome.scripted_driver_m, rel=0.2)
 
 
 def test_the_table_is_made_of_the_result(evaluated):
