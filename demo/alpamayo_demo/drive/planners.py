@@ -11,8 +11,8 @@ DRAWN = 6  # trajectories for a thought: one alone may stop a metre behind the l
 
 
 def model(client: AlpamayoClient) -> Planner:
-    """The most likely thought and the mean of the trajectories drawn for it, always from the same noise: no plan differs
-    from the last by chance.
+    """The most likely thought and the mean of the trajectories drawn for it, always from the same noise: no plan
+    differs from the last by chance.
     """
 
     def planner(moment: Moment) -> Plan:

@@ -159,7 +159,7 @@ def _config(text_tokens: int) -> dict[str, Any]:
         "action_in_proj_cfg": {
             "_target_": f"{package}.models.action_in_proj.PerWaypointActionInProjV2",
             "hidden_size": 96,
-            "max_freq": 0.1,  # downwards from 1: normalised actions are a few units wide, and a wave of one unit says little
+            "max_freq": 0.1,  # from 1 down: normalised actions are a few units wide, and shorter waves hide the value
             "num_enc_layers": 2,
             "num_fourier_feats": 20,
         },
