@@ -1,6 +1,7 @@
 """A client of what is to drive: a checkpoint, an exported repository, or a server that runs already."""
 
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -51,6 +52,17 @@ def shown(source: Path) -> str:
     """As results name it: where it lies in this repository; of others the name, since their folders say nothing."""
     whole = source.resolve()
     return str(whole.relative_to(ROOT)) if whole.is_relative_to(ROOT) else whole.name
+
+
+def add_source(parser: ArgumentParser) -> None:
+    """The arguments `source` and `--url`, for `client_of`."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        help="a checkpoint or an exported repository (default: demo/checkpoint)",
+    )
+    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a source")
 
 
 def client_of(source: Path | None, url: str | None) -> AbstractContextManager[AlpamayoClient]:

@@ -11,7 +11,7 @@ from typing import Any
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.routes import route
-from alpamayo_demo.served import CHECKPOINT, client_of, shown
+from alpamayo_demo.served import CHECKPOINT, add_source, client_of, shown
 
 from . import planners
 from .loop import Planner, drive
@@ -54,13 +54,7 @@ def drive_routes(planner: Planner, seeds: int, seconds: float) -> list[dict[str,
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.drive", description=__doc__)
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=Path,
-        help="a checkpoint or an exported repository (default: demo/checkpoint)",
-    )
-    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a source")
+    add_source(parser)
     parser.add_argument("--planner", choices=("model", "driver"), default="model", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=10, metavar="N", help="routes 0 .. N - 1 (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")

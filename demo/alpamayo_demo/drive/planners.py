@@ -7,7 +7,7 @@ from alpamayo_demo.road.scenes import Moment, imagined_action, imagined_future, 
 from .loop import Plan, Planner
 
 GIVE_UP_S = 120.0
-DRAWN = 6  # trajectories for a thought: one alone may stop a metre behind the line
+DRAWN = 6  # trajectories for a thought: what chance adds to one of them is averaged out
 
 
 def model(client: AlpamayoClient) -> Planner:

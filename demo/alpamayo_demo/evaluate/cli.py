@@ -13,7 +13,7 @@ from alpamayo_demo.errors import check_at_least, check_at_most
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
-from alpamayo_demo.served import CHECKPOINT, client_of, shown
+from alpamayo_demo.served import CHECKPOINT, add_source, client_of, shown
 
 from .cases import make_cases
 from .evaluation import evaluate
@@ -56,13 +56,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Result:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.evaluate", description=__doc__)
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=Path,
-        help="a checkpoint or an exported repository (default: demo/checkpoint)",
-    )
-    parser.add_argument("--url", metavar="HOST:PORT", help="gRPC endpoint of a running server, instead of a source")
+    add_source(parser)
     parser.add_argument("--scenes-per-situation", type=int, default=12, metavar="N", help="default: %(default)s")
     parser.add_argument("--split", choices=SPLITS, default="held-out", help="default: %(default)s")
     parser.add_argument(

@@ -1,6 +1,4 @@
-"""Muon for the matrices inside the layers, AdamW for everything else: in the same time the flow's loss gets half as
-large as with AdamW alone.
-"""
+"""Muon for the matrices inside the layers, AdamW for everything else."""
 
 from itertools import chain
 from typing import Any
