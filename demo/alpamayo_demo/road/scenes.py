@@ -13,6 +13,7 @@ from .driver import Step, advance, decide, plan, with_own_events
 from .ego import DT_S, Ego
 from .events import (
     LANE_M,
+    STANDING_MPS,
     Cones,
     Event,
     LaneClosed,
@@ -32,7 +33,7 @@ Random = np.random.Generator
 MODEL_CAMERAS: tuple[Camera, ...] = (FRONT_WIDE, FRONT_TELE)
 FRAME_STEPS = (5, 0)  # frames at t0 - 0.5 s and at t0
 HISTORY_POSES, WAYPOINTS = 16, 64
-MARGIN_STEPS = 5  # the driver is of one mind from 0.5 s before t0 to 0.5 s after it
+MARGIN_STEPS = 5  # the driver is of one mind from 0.5 s before t0 (unless it stands) to 0.5 s after it
 STEPS, LONG_ROAD_STEPS = 130, 500  # that are driven
 ON_LONG_ROADS = 1 / 3  # of the training scenes
 ASIDE_M = 0.8
@@ -226,7 +227,8 @@ def _drive(random: Random, world: World, ego: Ego, steps: int, aside_m: float) -
 
 
 def _is(trail: list[tuple[World, Ego, Step]], i: int, situation: Situation) -> bool:
-    around = trail[i - MARGIN_STEPS : i + MARGIN_STEPS + 1 : MARGIN_STEPS]
+    stands = trail[i][1].speed < STANDING_MPS  # what held it may have ended this moment
+    around = trail[i if stands else i - MARGIN_STEPS : i + MARGIN_STEPS + 1 : MARGIN_STEPS]
     return all(step.situation is situation for _, _, step in around)
 
 

@@ -53,9 +53,11 @@ def of_event(road: Centreline, event: Event) -> Iterator[Solid]:
     if isinstance(event, Vehicle):
         yield _vehicle(road, event)
     elif isinstance(event, TrafficLight):
-        yield _traffic_light(road, event)
+        yield _traffic_light(road, event, RIGHT_EDGE_D - 1.0)
+        yield _traffic_light(road, event, LEFT_EDGE_D + 1.0)
     elif isinstance(event, StopSign):
-        yield _stop_sign(road, event)
+        yield _stop_sign(road, event, RIGHT_EDGE_D - 0.9)
+        yield _stop_sign(road, event, LEFT_EDGE_D + 0.9)
     elif isinstance(event, Crossing):
         yield _pedestrian(road, event)
     elif isinstance(event, Cones):
@@ -87,8 +89,8 @@ def _vehicle(road: Centreline, vehicle: Vehicle) -> Solid:
     return Solid(_point(road, s + LENGTH_M / 2, d, 0.8), [*wheels, *body, *cabin, *lamps])
 
 
-def _traffic_light(road: Centreline, light: TrafficLight) -> Solid:
-    s, d = light.s + 7.0, RIGHT_EDGE_D - 1.0
+def _traffic_light(road: Centreline, light: TrafficLight, d: float) -> Solid:
+    s = light.s + 7.0
     pole = _box(road, s, d, 0.15, 0.15, 0.0, 4.0, GREY)
     head = [_upright(road, s - 0.1, d, 3.5, 0.8, 2.0, BLACK)]
     dark: Colour = (0.16, 0.16, 0.16)
@@ -99,8 +101,8 @@ def _traffic_light(road: Centreline, light: TrafficLight) -> Solid:
     return Solid(_point(road, s, d, 3.0), [*pole, *head, *lamps])
 
 
-def _stop_sign(road: Centreline, sign: StopSign) -> Solid:
-    s, d = sign.s + 5.0, RIGHT_EDGE_D - 0.9
+def _stop_sign(road: Centreline, sign: StopSign, d: float) -> Solid:
+    s = sign.s + 5.0
     plates = [
         _octagon(road, s - 0.10, d, 2.4, 0.55, WHITE),
         _octagon(road, s - 0.12, d, 2.4, 0.48, RED),

@@ -33,18 +33,23 @@ def world_for(random: Random, situation: Situation, hard: bool) -> tuple[World, 
             events = [make_event(random, _DECOYS[int(random.integers(len(_DECOYS)))], lane_d, 75, 130, hard)]
     elif situation is Situation.SPEED_UP:
         speed = SET_SPEED_MPS * random.uniform(0, 0.7)
-        if random.random() < 0.5:
+        chance = random.random()
+        if chance < 0.25:
+            speed, events = random.uniform(0, 5), [_left_crossing(random, lane_d)]
+        elif chance < 0.6:
             events = [make_event(random, _DECOYS[int(random.integers(len(_DECOYS)))], lane_d, 25, 130, hard)]
     elif situation is Situation.SLOW_VEHICLE:
         events = [Vehicle(random.uniform(25, 60), lane_d, random.uniform(2, 3) if hard else random.uniform(3.5, 5))]
     elif situation is Situation.FOLLOW_VEHICLE:
         ahead = random.uniform(3.5, 5.0) if random.random() < 0.3 else random.uniform(6.5, 9.5)
         speed = max(0.0, ahead + random.uniform(-1.5, 0.5))
-        events = [Vehicle(2.3 + 2 + 1.1 * speed + random.uniform(0, 12), lane_d, ahead)]
+        events = [Vehicle(2.3 + 2.5 + 1.1 * speed + random.uniform(0, 12), lane_d, ahead)]
     elif situation in (Situation.GREEN_LIGHT, Situation.DRIVE_ON):
         near = random.random() < 0.5 or situation is Situation.DRIVE_ON
         speed = random.uniform(0, 4) if near else speed
         kind = Situation.STOP_SIGN if situation is Situation.DRIVE_ON else situation
+        if near and situation is Situation.GREEN_LIGHT and random.random() < 0.5:
+            kind = Situation.RED_LIGHT  # that turns green
         events = [make_event(random, kind, lane_d, 8 if near else 40, 25 if near else 80, hard)]
     else:
         events = [make_event(random, situation, lane_d, 45, 85, hard)]
@@ -81,6 +86,11 @@ def make_event(random: Random, situation: Situation, lane_d: float, from_s: floa
         Situation.SPEED_BUMP: lambda: SpeedBump(s, lane_d),
     }
     return makers[situation]()
+
+
+def _left_crossing(random: Random, lane_d: float) -> Crossing:
+    """A pedestrian who is leaving the car's way, so that the car has hardly stopped, or has stopped for a while."""
+    return Crossing(random.uniform(10, 35), lane_d, lane_d + random.uniform(-2.5, 1.5), random.uniform(0.6, 0.9))
 
 
 def make_curve(random: Random, hard: bool, side: int) -> tuple[float, float, float]:
