@@ -100,8 +100,13 @@ def test_a_turned_car_sees_a_turned_world():
 def test_the_light_shines_where_it_hangs(green, dusk):
     light = TrafficLight(20.0, 0.0, green=green)
     image = render(straight(light, dusk=dusk), car(), FRONT_TELE)
-    wanted = FRONT_TELE.project([26.88, -LANE_M / 2 - 1.0, 2.95 if green else 4.05])
-    np.testing.assert_allclose(middle(close(image, GREEN if green else RED)), wanted, atol=1.0)
+    shining, ahead = close(image, GREEN if green else RED), image.shape[2] // 2
+    for d, seen in (
+        (-LANE_M / 2 - 1.0, np.arange(2 * ahead) > ahead),
+        (1.5 * LANE_M + 1.0, np.arange(2 * ahead) < ahead),
+    ):
+        wanted = FRONT_TELE.project([26.88, d, 2.95 if green else 4.05])
+        np.testing.assert_allclose(middle(shining & seen), wanted, atol=1.0)
     assert not close(image, RED if green else GREEN).any()
 
 

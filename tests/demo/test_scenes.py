@@ -74,22 +74,23 @@ def test_the_same_seed_is_the_same_scene_in_another_process(scenes):
 
 
 @pytest.mark.parametrize(
-    ("split", "pose", "last_action", "mean_pixels"),
+    ("split", "situation", "pose", "last_action", "mean_pixels"),
     [
-        (Split.TRAIN, (156.5227, -42.2925, -0.4626, 11.0151), (-1.52532, 0.00014), (121.9, 153.3)),
-        (Split.HELD_OUT, (87.8717, -0.1979, 0.0126, 10.0788), (0.01669, 0.00006), (139.0, 153.2)),
-        (Split.HARD, (25.6447, 3.7237, -0.0076, 11.1542), (-0.0024, -0.00125), (128.9, 157.0)),
+        (Split.TRAIN, "CONES_LEFT", (156.5227, -42.2925, -0.4626, 11.0151), (-1.54205, 0.00014), (121.924, 153.296)),
+        (Split.HELD_OUT, "STOP_SIGN", (24.8227, 3.4663, -0.0013, 9.7863), (-0.52049, -0.00001), (80.247, 106.813)),
+        (Split.HELD_OUT, "SPEED_UP", (14.6540, -0.0032, 0.0004, 7.3459), (0.10109, 0.0), (125.904, 156.943)),
+        (Split.HARD, "RED_LIGHT", (22.8634, 0.0367, 0.0119, 7.6916), (-0.25, 0.00003), (135.504, 150.005)),
     ],
 )
 def test_scenes_are_those_that_the_committed_checkpoint_was_trained_and_measured_on(
-    split, pose, last_action, mean_pixels
+    split, situation, pose, last_action, mean_pixels
 ):
     """Red when the road has changed: then train anew, measure anew, and write the new numbers here."""
-    ego = moment(split, 1, Situation.CONES_LEFT).ego
-    found = scene(split, 1, Situation.CONES_LEFT)
+    ego = moment(split, 1, Situation[situation]).ego
+    found = scene(split, 1, Situation[situation])
     assert (ego.x, ego.y, ego.heading, ego.speed) == pytest.approx(pose, abs=1e-3)
     assert found.action[-1] == pytest.approx(last_action, abs=1e-4)
-    assert found.image_frames.mean(axis=(1, 2, 3, 4)) == pytest.approx(mean_pixels, abs=0.2)
+    assert found.image_frames.mean(axis=(1, 2, 3, 4)) == pytest.approx(mean_pixels, abs=0.02)
 
 
 def test_the_hard_split_goes_beyond_the_others():
