@@ -50,13 +50,14 @@ def main() -> None:
 
 def measure(rounds: int) -> dict[str, Any]:
     """Seconds for every kind of call, each made `rounds` times in turns, after one round that is not counted."""
+    machine = describe()
     checkpoint = open_checkpoint(str(GOLDEN / "checkpoint"))
     vectors = load_file(GOLDEN / "greedy" / "vectors.safetensors")
     baseline = Baseline(checkpoint)
     timings: dict[str, Timings] = {}
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "repository"
-        export(checkpoint, repository, Options("fp32", "onnxruntime", Limits(16, 32, 256)))
+        export(checkpoint, repository, Options("fp32", "onnxruntime", Limits()))
         with (
             serving(repository, Path(folder) / "log") as endpoints,
             AlpamayoClient(f"{endpoints.address}:{endpoints.grpc_port}") as client,
@@ -70,7 +71,7 @@ def measure(rounds: int) -> dict[str, Any]:
     return {
         "benchmark": "latency",
         "command": f"python benchmarks/latency.py --rounds {rounds}",
-        "machine": describe(),
+        "machine": machine,
         "settings": {
             "checkpoint": "tests/golden/checkpoint",
             "scene": "tests/golden/greedy",

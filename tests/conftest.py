@@ -33,7 +33,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from alpamayo_export.limits import Limits
 
     output = tmp_path_factory.mktemp("exported") / "repository"
-    limits = Limits(max_images=16, max_trajectories=32, max_generation_length=256)
+    limits = Limits()
     export(open_checkpoint(str(CHECKPOINT)), output, Options("fp32", "onnxruntime", limits))
     return output
 

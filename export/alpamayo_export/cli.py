@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alpamayo_export.errors import ExportError
+from alpamayo_export.limits import Limits
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,10 +23,17 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="of both networks and the KV cache; auto: bf16 where there is a GPU, else fp32",
     )
-    cli.add_argument("--denoiser", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="what runs it")
-    cli.add_argument("--max-images", type=int, default=16, help="cameras x frames")
-    cli.add_argument("--max-trajectories", type=int, default=32, help="num_traj_sets x num_traj_samples")
-    cli.add_argument("--max-generation-length", type=int, default=256, help="tokens a thought")
+    cli.add_argument(
+        "--denoiser",
+        choices=("auto", "onnxruntime", "torch", "tensorrt"),
+        default="auto",
+        help="what runs it; auto: onnxruntime",
+    )
+    cli.add_argument("--max-images", type=int, default=Limits.max_images, help="cameras x frames")
+    cli.add_argument(
+        "--max-trajectories", type=int, default=Limits.max_trajectories, help="num_traj_sets x num_traj_samples"
+    )
+    cli.add_argument("--max-generation-length", type=int, default=Limits.max_generation_length, help="tokens a thought")
     return cli
 
 
@@ -33,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Imported late: --help should not wait for torch.
     from alpamayo_export.export import Options, export, open_checkpoint
-    from alpamayo_export.limits import Limits
 
     try:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)

@@ -13,13 +13,13 @@ from alpamayo_export import repository as repo
 from alpamayo_export.checkpoint import Weights, check_shapes, check_types, local_folder, sha256
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.denoiser_graph import load_step, write_onnx, write_torch
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
-from alpamayo_export.onnx_denoiser import export_step, load_step
 from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-DENOISERS = ("onnxruntime",)
+DENOISERS = {"onnxruntime": ("denoiser.onnx", write_onnx), "torch": ("denoiser.pt2", write_torch)}
 _SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 
@@ -27,7 +27,7 @@ _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 @dataclass(frozen=True)
 class Options:
     precision: str  # auto, fp32, bf16
-    denoiser: str  # auto, onnxruntime, tensorrt
+    denoiser: str  # auto, onnxruntime, torch, tensorrt
     limits: Limits
 
 
@@ -80,14 +80,16 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
     precision = options.precision
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() else "fp32"
-    if options.denoiser not in ("auto", *DENOISERS):
+    denoiser = "onnxruntime" if options.denoiser == "auto" else options.denoiser
+    if denoiser not in DENOISERS:
         raise ExportError(f"--denoiser {options.denoiser}: this version can serve {' or '.join(DENOISERS)}")
-    gpu = torch.cuda.is_available() or precision == "bf16"  # which the denoiser computes on GPUs only
+    # ONNX Runtime has no bf16 but on a GPU: such a repository is for another machine, if there is none here.
+    gpu = torch.cuda.is_available() or (precision == "bf16" and denoiser == "onnxruntime")
     with repo.replacing(output) as repository:
         repo.copy_tree(repository)
         text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options.limits)
         kv = _kv_cache(checkpoint, precision, options.limits, text_tokens)
-        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", kv, options.limits)
+        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", denoiser, kv, options.limits)
         _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
         repo.set_kv_cache(repository, kv)
         if gpu:
@@ -95,7 +97,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
         flags = tritonserver_flags(weight_bytes, kv.max_bytes, gpu)
         (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
-        repo.write_manifest(repository, _manifest(checkpoint, precision, options.limits))
+        repo.write_manifest(repository, _manifest(checkpoint, precision, denoiser, options.limits))
 
 
 def _kv_cache(checkpoint: Checkpoint, precision: str, limits: Limits, text_tokens: int) -> KvCache:
@@ -104,7 +106,7 @@ def _kv_cache(checkpoint: Checkpoint, precision: str, limits: Limits, text_token
     return KvCache(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, tokens, precision)
 
 
-def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, precision: str, denoiser: str, limits: Limits) -> dict[str, Any]:
     return {
         "checkpoint": {
             "name": checkpoint.folder.resolve().name,
@@ -113,17 +115,18 @@ def _manifest(checkpoint: Checkpoint, precision: str, limits: Limits) -> dict[st
             "vlm_sha256": sha256(sorted(p for p in checkpoint.vlm_folder.iterdir() if p.suffix in _SIDE_FILES)),
         },
         "precision": precision,
-        "denoiser": "onnxruntime",
+        "denoiser": denoiser,
         "limits": dataclasses.asdict(limits),
         "versions": repo.versions(),
     }
 
 
-def _write_denoiser(checkpoint: Checkpoint, folder: Path, kv: KvCache, limits: Limits) -> None:
+def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvCache, limits: Limits) -> None:
     config, expert = checkpoint.config, checkpoint.expert
     dtype = PRECISIONS[kv.precision]
     step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, _model_dtype(config))
-    export_step(step, kv.layers, kv.kv_heads, folder / "denoiser.onnx")
+    file, write = DENOISERS[denoiser]
+    write(step, kv.layers, kv.kv_heads, folder / file)
     repo.write_json(
         folder / "denoiser.json",
         {

@@ -15,9 +15,9 @@ _BYTES = {"fp32": 4, "bf16": 2}
 class Limits:
     """Fixed at export; a request beyond them is refused."""
 
-    max_images: int
-    max_trajectories: int  # sets x samples
-    max_generation_length: int
+    max_images: int = 16  # cameras x frames
+    max_trajectories: int = 32  # sets x samples
+    max_generation_length: int = 256  # tokens a thought
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.denoiser_graph import load_step, write_torch
 from alpamayo_export.export import open_checkpoint
-from alpamayo_export.onnx_denoiser import load_step
 from contract import PROMPT_OWNER
 from denoiser.euler import Velocity
-from denoiser.onnx_runner import OnnxRunner
 from denoiser.request import DenoiserRequest, DenoiserSettings
+from denoiser.runners import Runner, open_runner
 
 Bind = Callable[[DenoiserRequest], Velocity]
 
@@ -28,23 +28,37 @@ def settings(denoiser_folder: Path) -> DenoiserSettings:
 
 
 @pytest.fixture(scope="session")
-def runner(denoiser_folder: Path, settings: DenoiserSettings) -> OnnxRunner:
-    return OnnxRunner(denoiser_folder / "denoiser.onnx", torch.device("cpu"), settings.precision)
-
-
-@pytest.fixture(scope="session")
 def step(checkpoint: Path) -> DenoisingStep:
     opened = open_checkpoint(str(checkpoint))
     weights = opened.denoiser_weights()
     return load_step(opened.config.action_in_proj, opened.expert, weights, torch.float32, torch.float32)
 
 
-@pytest.fixture(scope="session", params=["onnx", "torch"])
-def bind(request: pytest.FixtureRequest) -> Bind:
-    """A request's velocity function: of what is served, and of what it was exported from."""
-    if request.param == "onnx":
-        return request.getfixturevalue("runner").bind
-    step = request.getfixturevalue("step")
+@pytest.fixture(scope="session")
+def program(step: DenoisingStep, settings: DenoiserSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The step as torch.export keeps it."""
+    path = tmp_path_factory.mktemp("program") / "denoiser.pt2"
+    write_torch(step, settings.layers, settings.kv_heads, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def runners(denoiser_folder: Path, program: Path, settings: DenoiserSettings) -> dict[str, Runner]:
+    """Those that serve."""
+    folders = {"onnx": denoiser_folder, "program": program.parent}
+    return {name: open_runner(folder, torch.device("cpu"), settings.precision) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="session", params=["onnx", "program"])
+def runner(request: pytest.FixtureRequest, runners: dict[str, Runner]) -> Runner:
+    return runners[request.param]
+
+
+@pytest.fixture(scope="session", params=["onnx", "program", "module"])
+def bind(request: pytest.FixtureRequest, runners: dict[str, Runner], step: DenoisingStep) -> Bind:
+    """A request's velocity function: of those that serve, and of the module that was exported."""
+    if request.param in runners:
+        return runners[request.param].bind
 
     def bind_module(packed: DenoiserRequest) -> Velocity:
         kv = (packed.kv_cache, packed.kv_owner, packed.action_owner, packed.action_position)

@@ -12,4 +12,4 @@ def copy(checkpoint: Path, tmp_path: Path) -> CheckpointCopy:
 
 @pytest.fixture(scope="session")
 def limits() -> Limits:
-    return Limits(max_images=16, max_trajectories=32, max_generation_length=256)
+    return Limits()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from alpamayo_export import export
 from alpamayo_export.denoiser import DenoisingStep, FourierFeatures
+from alpamayo_export.denoiser_graph import load_step
 from alpamayo_export.export import open_checkpoint
-from alpamayo_export.onnx_denoiser import load_step
 
 FREQS = (
     "action_in_proj.sinus.0.freqs",

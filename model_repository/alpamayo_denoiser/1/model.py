@@ -4,8 +4,8 @@ from typing import Any
 import torch
 from contract import deadline_after, parse_parameters, stop_check
 from denoiser.euler import denoise
-from denoiser.onnx_runner import OnnxRunner
 from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
+from denoiser.runners import open_runner
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
 
 WARM_UP_TOKENS = 3072  # about what 16 images make
@@ -19,7 +19,7 @@ class TritonPythonModel:
         gpu = args["model_instance_kind"] == "GPU"
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
-        self.runner = OnnxRunner(folder / "denoiser.onnx", self.device, self.settings.precision)
+        self.runner = open_runner(folder, self.device, self.settings.precision)
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)

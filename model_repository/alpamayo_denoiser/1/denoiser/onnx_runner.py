@@ -22,15 +22,14 @@ _ELEMENT_TYPE = {
 
 
 class OnnxRunner:
-    """A runner binds a request's tensors once and gives the flow's velocity back as a function of (x, t).
-
-    Tensors are bound where they lie, without copies; they must be on `device`.
-    """
+    """A runner (`runners.py`) that binds tensors where they lie, without copies."""
 
     def __init__(self, model: Path, device: torch.device, precision: str) -> None:
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
         if provider == "CPUExecutionProvider" and precision == "bf16":
-            raise RuntimeError("ONNX Runtime has no bf16 on a CPU: export with --precision fp32, or serve on a GPU")
+            raise RuntimeError(
+                "ONNX Runtime has no bf16 on a CPU: export with --precision fp32 or --denoiser torch, or serve on a GPU"
+            )
         options = ort.SessionOptions()
         # Its threads would spin between requests, on the cores that the reasoner needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

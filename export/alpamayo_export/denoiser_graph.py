@@ -1,4 +1,4 @@
-"""The denoising step as an ONNX graph, dynamic in KV tokens and trajectories."""
+"""The denoising step as a graph, ONNX's or torch's own, dynamic in KV tokens and trajectories."""
 
 import logging
 import warnings
@@ -13,6 +13,8 @@ from alpamayo_export.denoiser import DenoisingStep
 
 INPUTS = ("x", "t", "kv_cache", "kv_owner", "action_owner", "action_position")
 _OPSET = 20
+_A, _T = torch.export.Dim("trajectories", min=1), torch.export.Dim("tokens", min=1)
+_DYNAMIC = ({0: _A}, None, {3: _T}, {0: _T}, {0: _A}, {0: _A})  # of INPUTS
 
 
 def load_step(
@@ -35,34 +37,50 @@ def load_step(
     return step.eval().requires_grad_(False)
 
 
-def export_step(step: DenoisingStep, layers: int, kv_heads: int, path: Path) -> None:
-    """Writes `path` and its weights beside it, as `<path>.data`."""
-    dtype = step.action_out_proj.weight.dtype
-    trajectories, tokens = 2, 32
-    example = (
-        torch.zeros(trajectories, WAYPOINTS, 2),
-        torch.zeros(()),
-        torch.zeros(layers, 2, kv_heads, tokens, step.head_dim, dtype=dtype),
-        torch.zeros(tokens, dtype=torch.int32),
-        torch.zeros(trajectories, dtype=torch.int32),
-        torch.zeros(trajectories, dtype=torch.int32),
-    )
-    a, t = torch.export.Dim("trajectories", min=1), torch.export.Dim("tokens", min=1)
-    dims = ({0: a}, None, {3: t}, {0: t}, {0: a}, {0: a})
+def write_onnx(step: DenoisingStep, layers: int, kv_heads: int, path: Path) -> None:
+    """Writes the graph to `path` and its weights beside it, as `<path>.data`."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations, and two inputs sharing an axis name
         program = torch.onnx.export(
             step,
-            example,
+            _example(step, layers, kv_heads),
             dynamo=True,
             opset_version=_OPSET,
             input_names=list(INPUTS),
             output_names=["velocity"],
-            dynamic_shapes=dims,
+            dynamic_shapes=_DYNAMIC,
             verbose=False,
         )
     assert program is not None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces, with this machine's paths
     program.save(path, external_data=True)
+
+
+def write_torch(step: DenoisingStep, layers: int, kv_heads: int, path: Path) -> None:
+    """Writes the graph and its weights to `path`, as torch.export keeps them."""
+    program = torch.export.export(
+        step,
+        _example(step, layers, kv_heads),
+        dynamic_shapes=_DYNAMIC,
+        prefer_deferred_runtime_asserts_over_guards=True,  # it cannot prove min(16, 2048 A) = 16 for itself
+    )
+    program.example_inputs = None  # they would be a pickle in the file
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # this machine's paths
+        node.meta.pop("nn_module_stack", None)
+    torch.export.save(program, path)
+
+
+def _example(step: DenoisingStep, layers: int, kv_heads: int) -> tuple[Tensor, ...]:
+    """Inputs to trace the step with."""
+    trajectories, tokens = 2, 32
+    return (
+        torch.zeros(trajectories, WAYPOINTS, 2),
+        torch.zeros(()),
+        torch.zeros(layers, 2, kv_heads, tokens, step.head_dim, dtype=step.action_out_proj.weight.dtype),
+        torch.zeros(tokens, dtype=torch.int32),
+        torch.zeros(trajectories, dtype=torch.int32),
+        torch.zeros(trajectories, dtype=torch.int32),
+    )
