@@ -1,7 +1,9 @@
 """The closed loop, with planners that need no server."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +11,26 @@ from alpamayo_demo.drive import planners
 from alpamayo_demo.drive.cli import main
 from alpamayo_demo.drive.loop import PLAN_STEPS, Plan, Planner, Tick, drive
 from alpamayo_demo.drive.rules import judge
+from alpamayo_demo.drive.table import summary
 from alpamayo_demo.road.ego import DT_S, LENGTH_M, moved
-from alpamayo_demo.road.events import LANE_M, Cones, Crossing, Event, LaneClosed, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.events import (
+    LANE_M,
+    Cones,
+    Crossing,
+    Event,
+    LaneClosed,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+    Vehicle,
+)
 from alpamayo_demo.road.routes import route
 from alpamayo_demo.road.scenes import HISTORY_POSES, Moment
 from worlds_by_hand import car, straight
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = json.loads((ROOT / "benchmarks" / "results" / "closed_loop_demo.json").read_text())
+PUBLISHED = [route["seed"] for route in RESULT["routes"]]
 
 
 def planner_of(accel: float, curvature: float) -> Planner:
@@ -31,12 +48,11 @@ def drive_past(event: Event, d: float = 0.0) -> list[str]:
     return faults_of(drive(straight(event, lane_d=d), car(d=d, speed=10.0), planner_of(0.0, 0.0), 6.0))
 
 
-@pytest.mark.parametrize("seed", [0, 6, 7])
+@pytest.mark.parametrize("seed", PUBLISHED)
 def test_the_scripted_driver_drives_routes_without_fault(seed):
     ticks = drive(*route(seed), planners.driver, 20.0)
     outcome = judge(ticks, ticks)
     assert outcome.faults == []
-    assert outcome.driven_m > 100
     assert outcome.max_off_middle_m < 0.6
 
 
@@ -86,14 +102,21 @@ def test_what_happens_goes_on():
     [
         (TrafficLight(60.0, 0.0, green=False), "ran the red light"),
         (StopSign(60.0, 0.0), "ran the stop sign"),
-        (Vehicle(60.0, 0.0, 0.0), "hit the vehicle ahead"),
+        (Vehicle(60.0, 0.0, 0.0), "hit a vehicle"),
         (Crossing(60.0, LANE_M), "did not wait for the pedestrian"),  # who is still far away
+        (SpeedBump(60.0, 0.0), "took the speed bump too fast"),
     ],
 )
 def test_taking_no_notice_is_a_fault(event, fault):
     (found,) = drive_past(event, event.d)
     assert found.startswith(f"{fault} after ")
     assert 3.0 < float(found.split()[-2]) < 6.0
+
+
+def test_a_speed_bump_may_be_taken_slowly():
+    way = drive(straight(SpeedBump(30.0, 0.0)), car(speed=3.0), planner_of(0.0, 0.0), 6.0)
+    assert way[-1].ego.front_s > 31.0
+    assert faults_of(way) == []
 
 
 def test_a_green_light_may_be_passed():
@@ -115,8 +138,8 @@ def test_stopping_far_from_a_line_is_not_stopping_at_it():
 
 def test_staying_behind_is_a_fault():
     own = drive(straight(), car(speed=10.0), planners.driver, 6.0)
-    assert judge(drive(straight(), car(speed=10.0), planner_of(-0.5, 0.0), 6.0), own).faults == []
-    assert judge(drive(straight(), car(speed=10.0), planner_of(-4.0, 0.0), 6.0), own).faults == ["stayed behind"]
+    for accel, faults in ((-0.4, []), (-1.0, ["stayed behind"])):  # 87 % and 70 % of 60 m, about
+        assert judge(drive(straight(), car(speed=10.0), planner_of(accel, 0.0), 6.0), own).faults == faults
 
 
 def test_leaving_the_road_is_a_fault_and_when():
@@ -134,8 +157,10 @@ def test_leaving_the_road_is_a_fault_and_when():
         (None, 0.75, True),  # its left side is then 1.7 m from the lane's middle, and the lane's edge 1.75 m
         (None, 0.85, False),
         (None, LANE_M, False),
-        (Cones(40.0, 0.0, on_the_right=True), 1.5, True),  # the path leads to the left here
-        (Cones(90.0, 0.0, on_the_right=True), 1.5, False),
+        (Cones(40.0, 0.0, on_the_right=True), 1.25, True),  # the path leads to the left here: half a metre more
+        (Cones(40.0, 0.0, on_the_right=True), 1.35, False),
+        (Cones(40.0, 0.0, on_the_right=True), LANE_M, False),
+        (Cones(90.0, 0.0, on_the_right=True), 1.25, False),
         (LaneClosed(70.0, 0.0), 1.5, True),
         (LaneClosed(70.0, 0.0), LANE_M + 0.75, True),
         (LaneClosed(15.0, 0.0), 1.5, False),  # it should have changed lanes by now
@@ -157,15 +182,44 @@ def test_deviation_is_from_the_lanes_middle():
     assert outcome.driven_m == pytest.approx(ticks[-1].ego.s - ticks[0].ego.s)
 
 
+def test_what_passengers_feel_is_what_was_driven():
+    ticks = drive(straight(), car(speed=8.0), planner_of(-1.5, 0.004), 2.0)
+    outcome = judge(ticks, ticks)
+    assert outcome.max_acceleration_mps2 == pytest.approx(1.5)
+    assert outcome.max_lateral_acceleration_mps2 == pytest.approx(0.004 * ticks[0].ego.speed ** 2, rel=0.05)
+
+
+def test_traffic_in_the_other_lane_moves_and_can_be_hit():
+    world = replace(straight(lane_d=LANE_M), traffic=[Vehicle(30.0, LANE_M, 4.0)])  # which the driver does not mind
+    ticks = drive(world, car(d=LANE_M, speed=10.0), planner_of(0.0, 0.0), 5.0)
+    assert ticks[-1].world.traffic[0].s - ticks[0].world.traffic[0].s == pytest.approx(20.0)
+    assert any(fault.startswith("hit a vehicle after ") for fault in faults_of(ticks))
+
+
+def test_beyond_the_roads_end_metres_are_metres():
+    ticks = drive(straight(), car(speed=12.0), planner_of(0.0, 0.0), 40.0)  # the road is 300 m long
+    assert judge(ticks, ticks).driven_m == pytest.approx(40.0 * ticks[0].ego.speed, rel=1e-6)
+    assert ticks[-1].ego.d == pytest.approx(0.0, abs=1e-6)
+
+
+def test_who_runs_a_light_gains_nothing():
+    routes = [
+        {"faults": [], "driven_m": 50.0, "scripted_driver_m": 100.0},
+        {"faults": ["ran the red light after 9.0 s"], "driven_m": 200.0, "scripted_driver_m": 100.0},
+    ]
+    said = summary({"routes": routes, "settings": {"seconds": 20.0}})
+    assert said == "1 of 2 routes without fault in 20 s; 75% of the scripted driver's distance"
+
+
 def test_the_drive_is_as_long_as_asked_for():
     ticks: list[Tick] = drive(straight(), car(), planners.driver, 1.2)
     assert len(ticks) - 1 == round(1.2 / DT_S)
 
 
 def test_the_command_tells_each_route_and_the_share(capsys):
-    assert main(["--planner", "driver", "--seeds", "2", "--seconds", "3"]) == 0
+    assert main(["--planner", "driver", "--first-seed", "8", "--seeds", "2", "--seconds", "3"]) == 0
     *routes, share = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in routes] == ["route  0", "route  1"]
+    assert [line.split(":")[0] for line in routes] == ["route  8", "route  9"]
     assert share == "2 of 2 routes without fault in 3 s; 100% of the scripted driver's distance"
 
 
@@ -173,6 +227,7 @@ def test_the_command_tells_each_route_and_the_share(capsys):
     "arguments",
     [
         ["--seeds", "0"],
+        ["--first-seed", "-1"],
         ["--seconds", "0"],
         ["--seconds", "nan"],
         ["--seconds", "1e9"],

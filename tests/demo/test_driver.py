@@ -15,7 +15,16 @@ from alpamayo_demo.road.driver import (
     with_own_events,
 )
 from alpamayo_demo.road.ego import DT_S, WIDTH_M, Ego
-from alpamayo_demo.road.events import BUMP_MPS, STANDING_MPS, Crossing, SpeedBump, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.events import (
+    BUMP_MPS,
+    LANE_M,
+    STANDING_MPS,
+    Crossing,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+    Vehicle,
+)
 from alpamayo_demo.road.scenes import Moment, Split, moment
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
@@ -24,7 +33,7 @@ from worlds_by_hand import car, straight
 
 SEEDS = range(4)
 ROUNDING = 1e-9
-OFF_PATH_M = 0.9  # the start is up to 0.6 m off the lane's middle
+OFF_PATH_M = LANE_M / 2 - WIDTH_M / 2  # further, and a side of the car is in the other lane
 MAX_CURVATURE_1PM = 0.12
 STOPS = (Situation.RED_LIGHT, Situation.STOP_SIGN, Situation.PEDESTRIAN, Situation.BROKEN_DOWN)
 

@@ -1,8 +1,8 @@
-from math import cos, radians, sin
+from math import cos, radians, sin, tan
 
 import numpy as np
 import pytest
-from alpamayo_demo.road.cameras import CAMERAS, FRONT_TELE, FRONT_WIDE, HEIGHT_PX, WIDTH_PX
+from alpamayo_demo.road.cameras import CAMERAS, CROSS_LEFT, CROSS_RIGHT, FRONT_TELE, FRONT_WIDE, HEIGHT_PX, WIDTH_PX
 from alpamayo_demo.road.events import LANE_M, Cones, Crossing, StopSign, TrafficLight, Vehicle
 from alpamayo_demo.road.render import LINE_M, render
 from alpamayo_demo.road.solids import GREEN, ORANGE, RED
@@ -47,6 +47,23 @@ def test_left_is_left_and_near_is_low(camera):
     (straight_on, row), (column_left, _), (_, row_near) = camera.project([ahead, ahead + left, ahead * 0.6])
     assert column_left < straight_on
     assert row_near > row
+
+
+@pytest.mark.parametrize(
+    ("camera", "point", "pixel"),
+    [
+        # All cameras are 1.5 m high; half of the 160 columns see 15 or 60 degrees.
+        (FRONT_TELE, (21.5, 0.0, 0.0), (80.0, 48 + 80 / tan(radians(15)) * 1.5 / 20)),
+        (FRONT_TELE, (21.5, 2.0, 1.5), (80 - 80 / tan(radians(15)) * 2 / 20, 48.0)),
+        # They are pitched by 8 degrees, downwards: what is level with one lies above its image's middle.
+        (FRONT_WIDE, (51.5, 0.0, 1.5), (80.0, 48 - 80 / tan(radians(60)) * tan(radians(8)))),
+        (FRONT_WIDE, (1.5 + 1.5 / tan(radians(8)), 0.0, 0.0), (80.0, 48.0)),
+        (CROSS_LEFT, (1.2 + 30 * cos(radians(55)), 0.8 + 30 * sin(radians(55)), 1.5 - 30 * tan(radians(8))), (80, 48)),
+        (CROSS_RIGHT, (1.2 + 9 * cos(radians(55)), -0.8 - 9 * sin(radians(55)), 1.5 - 9 * tan(radians(8))), (80, 48)),
+    ],
+)
+def test_a_point_on_the_road_projects_where_trigonometry_says(camera, point, pixel):
+    np.testing.assert_allclose(camera.project(point), pixel, atol=1e-9)
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.name)

@@ -98,6 +98,7 @@ def test_a_vehicle_that_leaves_meets_no_line_and_no_barrier():
     ids=lambda it: it.name if isinstance(it, Situation) else "",
 )
 def test_a_long_road_can_be_made_for_a_situation(situation, has):
+    """The three others come about on every road: at its beginning, after a stop, at its end."""
     random = np.random.default_rng(0)
     roads = [long_road(random, situation)[0] for _ in range(20)]
     assert all(has(road) for road in roads)

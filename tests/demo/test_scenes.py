@@ -8,6 +8,7 @@ import pytest
 import unicycle
 from alpamayo_client import Scene
 from alpamayo_demo.road.ego import DT_S
+from alpamayo_demo.road.render import render
 from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, imagined_action, moment, scene
 from alpamayo_demo.road.situations import Situation, named
 
@@ -54,8 +55,11 @@ def test_the_driver_is_in_the_situation_that_the_scene_is_called_by(scenes):
 
 
 def test_the_frames_are_of_different_times(scenes):
-    moving = scenes[Situation.KEEP_LANE].image_frames
-    assert (moving[:, 0] != moving[:, 1]).any(axis=(1, 2, 3)).all()
+    found = moment(Split.HELD_OUT, 3, Situation.KEEP_LANE)
+    for camera, (before, now) in zip(MODEL_CAMERAS, scenes[Situation.KEEP_LANE].image_frames, strict=True):
+        np.testing.assert_array_equal(before, render(*found.past[-1 - 5], camera))  # t0 - 0.5 s
+        np.testing.assert_array_equal(now, render(*found.past[-1], camera))
+        assert (before != now).any()
 
 
 def test_the_same_seed_is_the_same_scene(scenes):

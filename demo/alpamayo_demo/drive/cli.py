@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     about: Result = {"benchmark": "closed_loop", "command": command, "machine": describe()}
     about["settings"] = {"planner": arguments.planner, "seconds": arguments.seconds}
     if arguments.planner == "driver":
-        return about | {"routes": drive_routes(planners.driver, arguments.seeds, arguments.seconds)}
+        return about | {"routes": drive_routes(planners.driver, seeds, arguments.seconds)}
     with client_of(arguments.source, arguments.url) as client:
         about["settings"]["source"] = arguments.url or shown(arguments.source or CHECKPOINT)
         about["served"] = client.metadata()
-        return about | {"routes": drive_routes(planners.model(client), arguments.seeds, arguments.seconds)}
+        return about | {"routes": drive_routes(planners.model(client), seeds, arguments.seconds)}
 
 
-def drive_routes(planner: Planner, seeds: int, seconds: float) -> list[dict[str, Any]]:
+def drive_routes(planner: Planner, seeds: Iterable[int], seconds: float) -> list[dict[str, Any]]:
     """The outcome of every route; a line of each is printed."""
     routes = []
-    for seed in range(seeds):
+    for seed in seeds:
         ticks, own = (drive(*route(seed), it, seconds) for it in (planner, planners.driver))
         outcome = judge(ticks, own)
         print(f"route {seed:2}: {line(outcome)}", flush=True)
@@ -56,12 +57,15 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.drive", description=__doc__)
     add_source(parser)
     parser.add_argument("--planner", choices=("model", "driver"), default="model", help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="routes 0 .. N - 1 (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how many routes (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the first (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
     arguments = parser.parse_args(argv)
     if arguments.seeds < 1:
         parser.error(f"--seeds: got {arguments.seeds}, wanted at least 1")
+    if arguments.first_seed < 0:
+        parser.error(f"--first-seed: got {arguments.first_seed}, wanted at least 0")
     if not 0.1 <= arguments.seconds <= MAX_SECONDS:
         parser.error(f"--seconds: got {arguments.seconds:g}, wanted 0.1 .. {MAX_SECONDS:g}")
     if arguments.planner == "driver" and (arguments.source or arguments.url is not None):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_demo.road.driver import advance, decide, with_own_events
+from alpamayo_demo.road.driver import advance, decide, world_after
 from alpamayo_demo.road.ego import DT_S, Ego
 from alpamayo_demo.road.scenes import HISTORY_POSES, Moment
 from alpamayo_demo.road.world import World
@@ -46,7 +46,8 @@ def drive(world: World, ego: Ego, planner: Planner, seconds: float) -> list[Tick
     for _ in range(HISTORY_POSES):
         step = decide(world, ego, accel)
         accel = step.accel
-        world, ego = _go_on(world, ego, accel, step.curvature)
+        ego = advance(world, ego, accel, step.curvature)
+        world = world_after(world, ego)
         past.append((world, ego))
     ticks: list[Tick] = []
     for i in range(round(seconds / DT_S)):
@@ -56,16 +57,7 @@ def drive(world: World, ego: Ego, planner: Planner, seconds: float) -> list[Tick
         ticks.append(Tick(world, ego, plan, planned_at))
         wanted, curvature = plan.action[i % PLAN_STEPS].tolist()
         accel = max(wanted, -ego.speed / DT_S)  # the car has no reverse gear
-        world, ego = _go_on(world, ego, accel, curvature)
+        ego = advance(world, ego, accel, curvature)
+        world = world_after(world, ego)
         past.append((world, ego))
     return [*ticks, Tick(world, ego, plan, planned_at)]
-
-
-def _go_on(world: World, ego: Ego, accel: float, curvature: float) -> tuple[World, Ego]:
-    """DT_S later; what was is left as it was."""
-    world = with_own_events(world)
-    ego = advance(world, ego, accel, curvature)
-    for event in world.events:
-        event.move()
-        event.go_on(ego)
-    return world, ego

@@ -21,7 +21,7 @@ def outline(ego: Ego) -> Array:
 def touched(world: World, ego: Ego) -> Event | None:
     """The event with something of it in the car's place."""
     car = outline(ego)
-    for event in world.events:
+    for event in [*world.events, *world.traffic]:
         for solid in of_event(world.road, event):
             low = (polygon.corners[:, :2] for polygon in solid.polygons if polygon.corners[:, 2].min() < HEIGHT_M)
             if any(overlap(car, shape) for shape in low):

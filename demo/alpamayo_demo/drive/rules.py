@@ -6,20 +6,22 @@ from math import ceil, floor
 import numpy as np
 
 from alpamayo_demo.road.ego import DT_S
-from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, StopSign, TrafficLight
+from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, SpeedBump, StopSign, TrafficLight
 from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
 
 from .loop import Tick
 from .outline import outline, touched
 
-BEHIND = 0.5  # of the scripted driver's distance
+BEHIND = 0.8  # of the scripted driver's distance
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
+AROUND_CONES_M = 0.5  # over the line between the lanes
+TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one drive; metres. The lane's middle is the driver's path, with its way around cones and closed lanes."""
+    """Of one drive. The lane's middle is the driver's path, with its way around cones and closed lanes."""
 
     faults: list[str]
     """Each once, with when it was first; empty: a drive without fault."""
@@ -29,6 +31,8 @@ class Outcome:
     """As far as the scripted driver comes."""
     mean_off_middle_m: float
     max_off_middle_m: float
+    max_acceleration_mps2: float
+    max_lateral_acceleration_mps2: float
 
 
 def judge(ticks: list[Tick], own: list[Tick]) -> Outcome:
@@ -42,7 +46,17 @@ def judge(ticks: list[Tick], own: list[Tick]) -> Outcome:
     if driven < BEHIND * scripted:
         faults.append("stayed behind")
     off = np.array([abs(tick.ego.d - tick.world.path_d(tick.ego.s)) for tick in ticks])
-    return Outcome(faults, driven, scripted, float(off.mean()), float(off.max()))
+    speed, heading = (np.array([getattr(tick.ego, name) for tick in ticks]) for name in ("speed", "heading"))
+    acceleration, lateral = np.diff(speed) / DT_S, speed[:-1] * np.diff(heading) / DT_S
+    return Outcome(
+        faults,
+        driven,
+        scripted,
+        mean_off_middle_m=float(off.mean()),
+        max_off_middle_m=float(off.max()),
+        max_acceleration_mps2=float(np.abs(acceleration).max(initial=0.0)),
+        max_lateral_acceleration_mps2=float(np.abs(lateral).max(initial=0.0)),
+    )
 
 
 def line(outcome: Outcome) -> str:
@@ -63,18 +77,25 @@ def _of_place(tick: Tick) -> list[str]:
     if d.min() < right or d.max() > left:
         faults.append("left its lane")
     if event := touched(tick.world, tick.ego):
-        faults.append(f"hit {_NAMES.get(type(event), 'the vehicle ahead')}")
+        faults.append(f"hit {_NAMES.get(type(event), 'a vehicle')}")
     return faults
 
 
 def _lane(tick: Tick) -> tuple[float, float]:
-    """The d of the lane's edges, in metres; of both lanes where the path goes around cones or into the other lane."""
-    path = [tick.world.path_d(tick.ego.s + ahead) / LANE_M for ahead in (-LANE_CHANGE_M, 0.0, LANE_CHANGE_M)]
-    return LANE_M * (floor(min(path) + 1e-6) - 0.5), LANE_M * (ceil(max(path) - 1e-6) + 0.5)
+    """The d of the lane's edges, in metres; of both lanes where one is closed and the path changes to the other."""
+    world, s = tick.world, tick.ego.s
+    changes = [event for event in world.events if isinstance(event, LaneClosed)]
+    path = [
+        (world.lane_d + sum(event.offset_m(s + ahead) for event in changes)) / LANE_M
+        for ahead in (-LANE_CHANGE_M, 0.0, LANE_CHANGE_M)
+    ]
+    beside_cones = any(isinstance(event, Cones) and event.offset_m(s) != 0 for event in world.events)
+    slack = AROUND_CONES_M if beside_cones else 0.0
+    return LANE_M * (floor(min(path) + 1e-6) - 0.5) - slack, LANE_M * (ceil(max(path) - 1e-6) + 0.5) + slack
 
 
 def _of_signals(before: Tick, now: Tick) -> list[str]:
-    """Lines that the bumper has just passed, and should not have."""
+    """Lines that the bumper has just passed, and should not have, or not so fast."""
     faults = []
     for event in before.world.events:
         if before.ego.front_s <= event.s < now.ego.front_s:
@@ -84,4 +105,6 @@ def _of_signals(before: Tick, now: Tick) -> list[str]:
                 faults.append("ran the stop sign")
             if isinstance(event, Crossing) and event.occupied:
                 faults.append("did not wait for the pedestrian")
+            if isinstance(event, SpeedBump) and now.ego.speed > event.limit_mps() + TOO_FAST_MPS:
+                faults.append("took the speed bump too fast")
     return faults

@@ -16,8 +16,6 @@ HEIGHT_PX, WIDTH_PX = 96, 160
 class Camera:
     """Position in the ego frame in metres; yaw to the left, pitch downwards; square pixels."""
 
-    index: int
-    """As the contract counts the vehicle's cameras."""
     name: str
     position: tuple[float, float, float]
     yaw_deg: float
@@ -60,8 +58,8 @@ class Camera:
         return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.ego_to_camera
 
 
-CROSS_LEFT = Camera(0, "cross left", (1.2, 0.8, 1.5), 55.0, 8.0, 120.0)
-FRONT_WIDE = Camera(1, "front wide", (1.5, 0.0, 1.5), 0.0, 8.0, 120.0)
-CROSS_RIGHT = Camera(2, "cross right", (1.2, -0.8, 1.5), -55.0, 8.0, 120.0)
-FRONT_TELE = Camera(6, "front tele", (1.5, 0.0, 1.5), 0.0, 0.0, 30.0)
+CROSS_LEFT = Camera("cross left", (1.2, 0.8, 1.5), 55.0, 8.0, 120.0)
+FRONT_WIDE = Camera("front wide", (1.5, 0.0, 1.5), 0.0, 8.0, 120.0)
+CROSS_RIGHT = Camera("cross right", (1.2, -0.8, 1.5), -55.0, 8.0, 120.0)
+FRONT_TELE = Camera("front tele", (1.5, 0.0, 1.5), 0.0, 0.0, 30.0)
 CAMERAS = (CROSS_LEFT, FRONT_WIDE, CROSS_RIGHT, FRONT_TELE)

@@ -1,5 +1,7 @@
 """The centre of the right lane: a curve of given curvature, and the way from world coordinates to (s, d) and back."""
 
+from math import cos, sin
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -26,19 +28,25 @@ class Centreline:
         self._rows: list[list[float]] = self._table.tolist()
 
     def at(self, s: ArrayLike) -> Array:
-        """(..., 4): x, y, heading, curvature at s (...); beyond the ends, the ends' values."""
-        at = np.clip((np.asarray(s, dtype=np.float64) - self.start_m) / STEP_M, 0, len(self._table) - 1.001)
+        """(..., 4): x, y, heading, curvature at s (...); beyond the ends the road goes straight on."""
+        wanted = (np.asarray(s, dtype=np.float64) - self.start_m) / STEP_M
+        at = np.clip(wanted, 0, len(self._table) - 1.001)
         i = at.astype(np.int64)
         value: Array = self._table[i] + self._slope[i] * (at - i)[..., None]
+        beyond_m, heading = STEP_M * (wanted - at), value[..., 2]
+        value[..., 0] += beyond_m * np.cos(heading)
+        value[..., 1] += beyond_m * np.sin(heading)
         return value
 
     def point(self, s: float) -> tuple[float, float, float, float]:
         """`at` for one s: ten times faster."""
-        at = min(max((s - self.start_m) / STEP_M, 0.0), len(self._rows) - 1.001)
+        wanted = (s - self.start_m) / STEP_M
+        at = min(max(wanted, 0.0), len(self._rows) - 1.001)
         i = int(at)
         f = at - i
         x, y, heading, curvature = (a + (b - a) * f for a, b in zip(self._rows[i], self._rows[i + 1], strict=True))
-        return x, y, heading, curvature
+        beyond_m = STEP_M * (wanted - at)
+        return x + beyond_m * cos(heading), y + beyond_m * sin(heading), heading, curvature
 
     def with_curvature(self, curvature: Array) -> "Centreline":
         """Another road through the same point, in the same direction, at s = 0."""

@@ -58,13 +58,24 @@ def plan(world: World, ego: Ego, last_accel: float, steps: int) -> list[tuple[St
     return way
 
 
+def world_after(world: World, ego: Ego) -> World:
+    """The world DT_S later, with the car at `ego` by then; `world` is left as it is."""
+    world = with_own_events(world)
+    for event in world.events:
+        event.move()
+        event.go_on(ego)
+    for vehicle in world.traffic:
+        vehicle.move()
+    return world
+
+
 def with_own_events(world: World) -> World:
     """The same road with events and traffic of its own."""
     return replace(world, events=deepcopy(world.events), traffic=deepcopy(world.traffic))
 
 
 def advance(world: World, ego: Ego, accel: float, curvature: float) -> Ego:
-    """DT_S later."""
+    """The car DT_S later."""
     x, y, heading, speed = moved(ego.x, ego.y, ego.heading, ego.speed, accel, curvature)
     s = ego.s
     for _ in range(2):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .cameras import FRONT_TELE, FRONT_WIDE, Camera
 from .centreline import STEP_M, TRANSITION_M, Centreline
-from .driver import Step, advance, decide, plan, with_own_events
+from .driver import Step, advance, decide, plan, world_after
 from .ego import DT_S, Ego
 from .events import (
     LANE_M,
@@ -157,7 +157,7 @@ def in_ego_frame(poses: list[Ego], origin: Ego) -> tuple[NDArray[np.float32], ND
 def imagined(moment: Moment, situation: Situation) -> World:
     """The same road, with nothing on it but what a driver would have to believe to have that thought.
 
-    Where the world does not say, a typical distance is taken: 25 m to a stop, 30 m to a closed lane, and so on.
+    Where the world does not say, a distance is taken at which the driver would have that thought.
     """
     if situation is moment.situation or {situation, moment.situation} <= _STANDING:  # one stop is as another
         return moment.world
@@ -216,13 +216,8 @@ def _drive(random: Random, world: World, ego: Ego, steps: int, aside_m: float) -
         trail.append((world, ego, step))
         unsteady = 0.9 * unsteady + 0.44 * amount * noise[i]
         accel = max(step.accel + unsteady[0] * min(1.0, ego.speed), -ego.speed / DT_S)
-        world = with_own_events(world)
         ego = advance(world, ego, accel, step.curvature + unsteady[1] * min(1.0, ego.speed / 3))
-        for event in world.events:
-            event.move()
-            event.go_on(ego)
-        for vehicle in world.traffic:
-            vehicle.move()
+        world = world_after(world, ego)
     return trail
 
 
