@@ -7,7 +7,7 @@ import pytest
 import torch
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation
-from alpamayo_demo.train import __main__ as train
+from alpamayo_demo.train import cli, training
 from alpamayo_demo.train.batches import Batches
 from alpamayo_demo.train.checkpoint import write_configs, write_weights
 from alpamayo_demo.train.losses import _times, flow_error, losses
@@ -44,7 +44,7 @@ def untrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
     torch.manual_seed(0)
     write_configs(folder)
-    train.write_random_weights(folder)
+    cli.write_random_weights(folder)
     return open_checkpoint(str(folder))
 
 
@@ -204,13 +204,13 @@ class Interrupted(Batches):
 
 
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, untrained, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_EVERY", 1)
+    monkeypatch.setattr(training, "SAVE_EVERY", 1)
 
     def trained(work, batches, steps=4):
         work.mkdir(exist_ok=True)
         torch.manual_seed(5)
         arguments = argparse.Namespace(work=work, steps=steps, seed=0, batch=2)
-        return train.train(Student.of(untrained), batches, arguments).state_dict()
+        return training.train(Student.of(untrained), batches, arguments).state_dict()
 
     whole = trained(tmp_path / "whole", Batches(untrained, scenes))
     with pytest.raises(KeyboardInterrupt):

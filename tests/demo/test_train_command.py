@@ -1,10 +1,13 @@
 """Bad input to `python -m alpamayo_demo.train` is refused before anything is rendered."""
 
 import pytest
+import torch
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train import scenes_on_disk
-from alpamayo_demo.train.__main__ import main
+from alpamayo_demo.train.cli import main
+from alpamayo_export.export import open_checkpoint
+from PIL import Image
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,7 @@ from alpamayo_demo.train.__main__ import main
         (["--workers", "-1"], "--workers: got -1, wanted at least 1"),
         (["--scenes", "31"], "got 31, wanted at least 32"),
         (["--seed", "-1"], "--seed: got -1, wanted at least 0"),
+        (["--seed", str(2**64)], "--seed: got 18446744073709551616, wanted at most 4294967296"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(arguments, says, tmp_path, capsys):
@@ -30,11 +34,31 @@ def test_what_is_no_number_is_wrong_usage(capsys):
     assert "invalid int value: 'many'" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_training_writes_a_checkpoint_that_opens_and_a_picture_and_goes_on(tmp_path, capsys):
+    command = ["--output", str(tmp_path / "checkpoint"), "--work", str(tmp_path / "work"), "--workers", "1"]
+    command += ["--scenes", str(len(Situation)), "--steps", "2", "--batch", "2"]
+    assert main(command) == 0
+    wrote = f"wrote {tmp_path / 'checkpoint'}; the losses: {tmp_path / 'work' / 'losses.png'}\n"
+    assert capsys.readouterr().out == wrote
+    trained = open_checkpoint(str(tmp_path / "checkpoint")).denoiser_weights()
+    untrained = open_checkpoint(str(tmp_path / "work" / "checkpoint")).denoiser_weights()
+    assert not torch.equal(trained["action_out_proj.bias"], untrained["action_out_proj.bias"])
+    with Image.open(tmp_path / "work" / "losses.png") as picture:
+        assert min(picture.size) > 300
+    assert main(command) == 0  # has nothing left to do, and writes the same
+    again = open_checkpoint(str(tmp_path / "checkpoint")).denoiser_weights()
+    assert all(torch.equal(again[name], trained[name]) for name in trained)
+
+
 @pytest.fixture
-def render_one_chunk(monkeypatch):
+def small_chunks(monkeypatch):
     """Of as many scenes as there are situations."""
     monkeypatch.setattr(scenes_on_disk, "CHUNK", len(Situation))
 
+
+@pytest.fixture
+def render_one_chunk(small_chunks):
     def render(folder):
         return scenes_on_disk.rendered_scenes(folder, len(Situation), 1)
 

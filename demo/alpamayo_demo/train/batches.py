@@ -14,8 +14,9 @@ from torch import Tensor
 
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
 from alpamayo_demo.road.situations import Situation
-from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES, Arrays
-from alpamayo_demo.train.student import GRID, IMAGE_TOKENS, MERGE, PATCH, Student
+
+from .scenes_on_disk import ALTERNATIVES, Arrays
+from .student import GRID, IMAGE_TOKENS, MERGE, PATCH, Student
 
 REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alpamayo_demo.train.batches import Batch
-from alpamayo_demo.train.student import Student
-from alpamayo_demo.train.tutor import Tutor
+from .batches import Batch
+from .student import Student
+from .tutor import Tutor
 
 Losses = dict[str, Tensor]
 
