@@ -11,16 +11,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
-import torch
 from alpamayo_client import AlpamayoClient
-from alpamayo_demo.errors import check_at_least
+from alpamayo_demo.errors import check_between
 from alpamayo_demo.evaluate.cases import Case, make_cases
 from alpamayo_demo.evaluate.predictions import Sampling, ask
 from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
-from alpamayo_demo.evaluate.table import accuracy_cells, markdown
+from alpamayo_demo.evaluate.table import accuracy_cells
 from alpamayo_demo.measured_on import describe, provenance
-from alpamayo_demo.report import Result, report
+from alpamayo_demo.report import Result, markdown, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, is_repository, served, shown
 from tqdm import tqdm
@@ -48,28 +46,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(source: Path, per_situation: int, command: str) -> Result:
     """A row of scores for every value of every setting. Raises one of EXPECTED."""
-    check_at_least(1, "--scenes-per-situation", per_situation)
-    wanted = list(dict.fromkeys(sampling for sweep in SWEEPS.values() for sampling in sweep))
+    check_between("--scenes-per-situation", per_situation, 1)
+    machine, not_run = describe(), {}
     with served(source, "fp32") as client:
-        about, cases = client.metadata(), make_cases(Split.HELD_OUT, per_situation)
+        about = client.metadata()
+        most = about["limits"]["max_trajectories"]
+        check_between("samples (the repository's limit is too low)", USUAL.samples, 1, most)
+        wanted = list(dict.fromkeys(it for sweep in SWEEPS.values() for it in sweep if it.samples <= most))
+        cases = make_cases(Split.HELD_OUT, per_situation)
         scored = dict(zip(wanted, drive(client, cases, wanted), strict=True))
     rows = {
-        setting: {str(getattr(sampling, setting)): scored[sampling] for sampling in sweep}
+        setting: {str(getattr(sampling, setting)): scored[sampling] for sampling in sweep if sampling in scored}
         for setting, sweep in SWEEPS.items()
     }
+    if beyond := [str(sampling.samples) for sampling in SWEEPS["samples"] if sampling not in scored]:
+        not_run[f"K {', '.join(beyond)}"] = f"the repository takes {most} trajectories at most"
     rows["precision"] = {about["precision"]: scored[USUAL]}
-    reason = why_no_bf16(source)
-    if reason is None:
-        with served(source, "bf16") as client:
-            (rows["precision"]["bf16"],) = drive(client, cases, [USUAL])
+    if is_repository(source):
+        not_run["fp32 against bf16"] = "an exported repository has its precision already; give the checkpoint"
+    else:
+        with served(source, "bf16", "torch") as client:
+            (rows["precision"]["bf16 (torch)"],) = drive(client, cases, [USUAL])
     return {
         "benchmark": "accuracy",
         "command": command,
-        "machine": describe(),
+        "machine": machine,
         "settings": {"source": shown(source), "split": "held-out", "scenes": len(cases), "usual": asdict(USUAL)},
         "served": about,
         "rows": rows,
-        "not_run": {} if reason is None else {"fp32 against bf16": reason},
+        "not_run": not_run,
     }
 
 
@@ -88,17 +93,6 @@ def drive(client: AlpamayoClient, cases: list[Case], samplings: list[Sampling]) 
                 | {"seconds": seconds}
             )
     return [mean(scores) | {"seconds": float(np.median([it["seconds"] for it in scores]))} for scores in scored]
-
-
-def why_no_bf16(source: Path) -> str | None:
-    """None where the machine can run bf16: ONNX Runtime computes it on GPUs only."""
-    if is_repository(source):
-        return "an exported repository has its precision already; give the checkpoint"
-    if not torch.cuda.is_available():
-        return "no GPU"
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return "ONNX Runtime without CUDA: install onnxruntime-gpu instead of onnxruntime"
-    return None
 
 
 def table(result: Result) -> str:

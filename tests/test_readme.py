@@ -1,14 +1,17 @@
 """The README keeps its word: its tables come from the committed results, its example runs, its links lead somewhere."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 from alpamayo_demo.road.situations import Situation
+from alpamayo_export.checkpoint import sha256
 from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 README = (ROOT / "README.md").read_text()
 
 
@@ -48,6 +51,29 @@ def test_what_it_says_of_the_demo_checkpoint():
     )
     assert said in " ".join(README.split())
     assert f"one of {len(Situation)} sentences" in README
+
+
+def test_the_committed_checkpoint_keeps_what_is_promised_of_it():
+    """What was measured, of a checkpoint that may be committed; `tests/demo/test_served_driving.py` asks it again."""
+    driving = json.loads((RESULTS / "driving_demo.json").read_text())
+    model, blind = driving["model"]["overall"], [it["overall"]["min_ade_m"] for it in driving["baselines"].values()]
+    assert model["min_ade_m"] < min(1.0, min(blind) / 5)
+    assert model["right_situation"] >= 0.95
+    assert model["reasoning_complete"] >= 0.99
+    assert driving["probes"]["frames_swapped"]["ratio"] >= 3
+    assert driving["probes"]["thought_given"]["obeyed"] >= 0.95
+    routes = json.loads((RESULTS / "closed_loop_demo.json").read_text())["routes"]
+    assert len(routes) >= 10
+    assert sum(not route["faults"] for route in routes) >= 0.9 * len(routes)
+
+
+def test_results_are_of_the_committed_checkpoint_and_a_clean_tree():
+    checkpoint = ROOT / "demo" / "checkpoint"
+    now = sha256([checkpoint / "config.json", checkpoint / "model.safetensors"])
+    for path in RESULTS.glob("*_demo*.json"):
+        result = json.loads(path.read_text())
+        assert result["served"]["checkpoint"]["sha256"] == now, path.name
+        assert "dirty" not in result["machine"]["commit"], path.name
 
 
 def test_make_targets_exist():

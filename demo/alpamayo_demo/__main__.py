@@ -22,9 +22,9 @@ from .pictures.sheet import Answered, sheet
 from .road.routes import route
 from .road.scenes import DrivingScene, Split, moment, observe
 from .road.situations import Situation
-from .served import CHECKPOINT
+from .served import CHECKPOINT, ROOT
 
-OUTPUT = Path(__file__).resolve().parents[2] / "out" / "demo"
+OUTPUT = ROOT / "out" / "demo"
 SEED, ROUTE, ROUTE_S = 0, 4, 20.0  # of the held-out scenes; of the drive
 SHOWN = Situation.LANE_CLOSED_RIGHT  # to `alpamayo predict`
 
@@ -43,35 +43,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0: done; 1: something failed, with a line on stderr; 2: wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo", description=__doc__)
     parser.add_argument("checkpoint", nargs="?", type=Path, default=CHECKPOINT, help="default: demo/checkpoint")
-    checkpoint = parser.parse_args(argv).checkpoint
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: out/demo")
+    arguments = parser.parse_args(argv)
     try:
-        show(checkpoint)
+        show(arguments.checkpoint, arguments.output)
     except subprocess.CalledProcessError as error:  # it has said why
         return int(error.returncode)
     except (AlpamayoError, LaunchError, OSError) as error:
         print(f"alpamayo_demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("alpamayo_demo: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
-def show(checkpoint: Path) -> None:
-    """All of it, into OUTPUT."""
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    repository, scene = OUTPUT / "repository", OUTPUT / "scene.npz"
+def show(checkpoint: Path, output: Path) -> None:
+    """All of it, into the folder `output`."""
+    begun = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    repository, scene = output / "repository", output / "scene.npz"
     run("alpamayo-export", checkpoint, "--output", repository)
     print(f"\n$ alpamayo-serve {os.path.relpath(repository)}", flush=True)
     started = time.monotonic()
-    with serving(repository, OUTPUT / "server.log") as endpoints:
+    with serving(repository, output / "server.log") as endpoints:
         url = f"{endpoints.address}:{endpoints.grpc_port}"
         print(f"ready after {time.monotonic() - started:.0f} s, gRPC on {url}")
         with AlpamayoClient(url) as client:
-            ask_about_situations(client, OUTPUT / "situations.png")
-            drive_a_route(client, OUTPUT / "drive.gif")
+            ask_about_situations(client, output / "situations.png")
+            drive_a_route(client, output / "drive.gif")
         save_scene(observe(moment(Split.HELD_OUT, SEED, SHOWN)), scene)
-        run("alpamayo", "predict", "--url", url, "--scene", scene, "--output", OUTPUT, "--num-traj-samples", "6")
+        run("alpamayo", "predict", "--url", url, "--scene", scene, "--output", output, "--num-traj-samples", "6")
+    print(f"\nAll of it in {time.monotonic() - begun:.0f} s.")
     print(RELEASED_WEIGHTS)
     for picture in ("situations.png", "drive.gif", "prediction.png"):
-        print(f"The picture: {OUTPUT / picture}")
+        print(f"The picture: {output / picture}")
 
 
 def run(*command: str | Path) -> None:

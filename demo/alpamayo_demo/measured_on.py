@@ -36,8 +36,10 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """The commit that was measured, with `-dirty` if the tree differed from it."""
+    """The commit that is checked out, with `-dirty` if the tree differs from it: ask before measuring."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return (
-        subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip() or "unknown"
-    )
+    try:
+        described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git
+        return "unknown"
+    return described or "unknown"

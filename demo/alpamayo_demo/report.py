@@ -1,6 +1,7 @@
-"""What the commands that measure share: a result, printed and written as JSON, or one line about what failed."""
+"""What the commands that measure share: a result, printed as markdown and written as JSON, or a line on what failed."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,11 @@ def report(program: str, measure: Callable[[], Result], text: Callable[[Result],
     """Prints `text` of what `measure` returns, and writes it to `output`.
 
     Returns:
-        The exit status: 0, or 1 after one of EXPECTED, with a line on stderr.
+        The exit status: 0; 1 after one of EXPECTED, 130 after Ctrl-C, with a line on stderr.
     """
     try:
-        if output and (output.is_dir() or not output.parent.is_dir()):  # said before minutes of work, not after
-            raise DemoError(f"--output {output}: wanted a file in a folder that exists")
+        if output:  # said before minutes of work, not after
+            check_writable(output)
         result = measure()
         print(text(result))
         if output:
@@ -32,4 +33,21 @@ def report(program: str, measure: Callable[[], Result], text: Callable[[Result],
     except EXPECTED as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; nothing was written", file=sys.stderr)
+        return 130
     return 0
+
+
+def check_writable(output: Path) -> None:
+    """Raises DemoError unless a file can be written there."""
+    if output.is_dir() or not output.parent.is_dir():
+        raise DemoError(f"--output {output}: wanted a file in a folder that exists")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise DemoError(f"--output {output}: may not be written")
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table; the first row is its header."""
+    header, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([header, "|" + "---|" * len(rows[0]), *body])

@@ -16,16 +16,16 @@ from .errors import DemoError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = ROOT / "demo" / "checkpoint"
-LIMITS = Limits(max_images=16, max_trajectories=32, max_generation_length=256)  # as `alpamayo-export` sets them
 
 
 @contextmanager
-def served(source: Path, precision: str = "auto") -> Iterator[AlpamayoClient]:
+def served(source: Path, precision: str = "auto", denoiser: str = "auto") -> Iterator[AlpamayoClient]:
     """Serves `source`, a checkpoint or a repository, for the block.
 
     Args:
         source: folder. A checkpoint is exported to a temporary one first.
         precision: of that export: auto, fp32, bf16. A repository has its own.
+        denoiser: likewise: auto, onnxruntime, torch.
 
     Raises:
         ExportError: there is no such checkpoint.
@@ -35,7 +35,7 @@ def served(source: Path, precision: str = "auto") -> Iterator[AlpamayoClient]:
         repository = source
         if not is_repository(source):
             repository = Path(temporary) / "repository"
-            export(open_checkpoint(str(source)), repository, Options(precision, "auto", LIMITS))
+            export(open_checkpoint(str(source)), repository, Options(precision, denoiser, Limits()))
         with (
             serving(repository, Path(temporary) / "log") as endpoints,
             AlpamayoClient(f"{endpoints.address}:{endpoints.grpc_port}") as client,

@@ -8,7 +8,7 @@ from alpamayo_demo.pictures.animation import HEIGHT_PX, WIDTH_PX, save_animation
 from alpamayo_demo.pictures.camera_view import camera_view
 from alpamayo_demo.pictures.from_above import from_above
 from alpamayo_demo.pictures.ink import FINER, PREDICTED, Trail, fitted, font, pieces
-from alpamayo_demo.pictures.sheet import Answered, sheet
+from alpamayo_demo.pictures.sheet import CELL_PX, HEADER_PX, VIEW_PX, Answered, sheet
 from alpamayo_demo.road.cameras import FRONT_WIDE
 from alpamayo_demo.road.routes import route
 from alpamayo_demo.road.scenes import Split, moment, observe
@@ -83,9 +83,11 @@ def test_a_long_or_broken_thought_fits():
 def test_the_sheet_knows_right_from_wrong():
     good, bad = answered(Situation.RED_LIGHT, "Stop at the red light."), answered(Situation.RED_LIGHT, "Nonsense")
     assert [good.right(0), bad.right(0), bad.right(1)] == [True, False, True]
-    right, wrong = (np.asarray(sheet([answer])).astype(int) for answer in (good, bad))
-    assert right.shape == wrong.shape
-    assert (right != wrong).any()
+    for answer, is_right in ((good, True), (bad, False)):
+        caption = np.asarray(sheet([answer])).astype(int)[HEADER_PX + VIEW_PX :, : CELL_PX[0]]
+        red, green, _ = np.moveaxis(caption, -1, 0)
+        assert (green > red + 60).any() == is_right
+        assert (red > green + 60).any() != is_right
 
 
 def test_an_animation_lasts_as_long_as_its_drive(tmp_path: Path):

@@ -5,14 +5,18 @@ fails, far from what it does.
 import io
 import json
 from contextlib import redirect_stdout
+from dataclasses import replace
 
+import accuracy
 import pytest
 from alpamayo_demo.drive import planners
 from alpamayo_demo.drive.loop import drive
 from alpamayo_demo.drive.rules import judge
+from alpamayo_demo.evaluate.cases import make_cases
 from alpamayo_demo.evaluate.cli import main
 from alpamayo_demo.evaluate.table import table
 from alpamayo_demo.road.routes import route
+from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.served import CHECKPOINT, served
 
@@ -67,6 +71,17 @@ def test_it_drives_a_route_in_closed_loop(client, seed):
     outcome = judge(ticks, own)
     assert outcome.faults == []
     assert outcome.driven_m == pytest.approx(outcome.scripted_driver_m, rel=0.2)
+
+
+def test_the_benchmark_compares_settings_of_the_same_scenes(client):
+    cases = make_cases(Split.HELD_OUT, 1)[:2]
+    usual, again, one = accuracy.drive(
+        client, cases, [accuracy.USUAL, accuracy.USUAL, replace(accuracy.USUAL, samples=1)]
+    )
+    assert usual | {"seconds": 0} == again | {"seconds": 0}
+    assert one["min_ade_m"] == one["min_ade_1_m"] >= usual["min_ade_m"]
+    assert usual["right_situation"] == 1.0
+    assert usual["seconds"] > 0
 
 
 def test_the_table_is_made_of_the_result(evaluated):

@@ -1,8 +1,8 @@
 """Markdown from results."""
 
 import accuracy
-import torch
-from alpamayo_demo.evaluate.table import accuracy_cells, markdown, table
+from alpamayo_demo.evaluate.table import accuracy_cells, table
+from alpamayo_demo.report import markdown
 
 MACHINE = {"gpu": None, "cpu": "abacus", "cores": 2, "commit": "abc"}
 METRES = {"min_ade_1_m": 1.234, "min_ade_m": 0.5, "ade_of_mean_m": 1.0, "min_fde_m": 2.0, "missed": 0.25}
@@ -60,10 +60,3 @@ def test_the_benchmark_s_table():
     assert "| Euler steps 2 | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 100 % | 100 % | 3.2 | 123 |" in printed
     assert "Euler steps 10, K 6, temperature 0.6. 17 held-out scenes." in printed
     assert "fp32 against bf16: not run: no GPU." in printed
-
-
-def test_why_bf16_is_not_run(tmp_path):
-    if not torch.cuda.is_available():
-        assert accuracy.why_no_bf16(tmp_path) == "no GPU"
-    (tmp_path / "alpamayo.json").touch()
-    assert "give the checkpoint" in accuracy.why_no_bf16(tmp_path)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from alpamayo_demo.errors import check_at_least
+from alpamayo_demo.errors import check_between
 from alpamayo_demo.road.scenes import DrivingScene, Moment, Split, moment, observe
 from alpamayo_demo.road.situations import Situation
 
@@ -30,7 +30,7 @@ def make_cases(split: Split, per_situation: int) -> list[Case]:
     Raises:
         DemoError: `per_situation` is less than 1.
     """
-    check_at_least(1, "scenes per situation", per_situation)
+    check_between("scenes per situation", per_situation, 1)
     keys = [(seed, situation) for seed in range(per_situation) for situation in SITUATIONS]
     moments = (moment(split, seed, situation) for seed, situation in keys)
     return [Case(it, observe(it)) for it in tqdm(moments, total=len(keys), desc="rendering", unit="scene")]

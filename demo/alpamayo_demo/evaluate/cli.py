@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from alpamayo_demo.errors import check_at_least, check_at_most
+from alpamayo_demo.errors import check_between
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
@@ -33,16 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
-    check_at_least(1, "--scenes-per-situation", arguments.scenes_per_situation)
+    check_between("--scenes-per-situation", arguments.scenes_per_situation, 1)
     sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
+    machine = describe()
     with client_of(arguments.source, arguments.url) as client:
         about = client.metadata()
-        check_at_most(about["limits"]["max_trajectories"], "--samples", sampling.samples)
+        check_between("--samples", sampling.samples, 1, about["limits"]["max_trajectories"])
         cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation)
         return {
             "benchmark": "driving",
             "command": command,
-            "machine": describe(),
+            "machine": machine,
             "settings": {
                 "source": arguments.url or shown(arguments.source or CHECKPOINT),
                 "split": arguments.split,

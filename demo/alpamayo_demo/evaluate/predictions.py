@@ -7,7 +7,7 @@ from alpamayo_client import AlpamayoClient, Prediction
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from alpamayo_demo.errors import check_at_least, check_at_most
+from alpamayo_demo.errors import check_between
 from alpamayo_demo.road.scenes import DrivingScene
 
 from .cases import Case, partners
@@ -27,9 +27,8 @@ class Sampling:
     inference_steps: int = 10
 
     def __post_init__(self) -> None:
-        check_at_least(1, "samples", self.samples)
-        check_at_least(0, "seed", self.seed)
-        check_at_most(MAX_SEED, "seed", self.seed)
+        check_between("samples", self.samples, 1)
+        check_between("seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)

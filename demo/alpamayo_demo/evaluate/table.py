@@ -3,6 +3,7 @@
 from typing import Any
 
 from alpamayo_demo.measured_on import provenance
+from alpamayo_demo.report import markdown
 from alpamayo_demo.road.situations import Situation
 
 from .scores import OBEYED_APART_M, Scores
@@ -85,9 +86,3 @@ def _probes(result: dict[str, Any]) -> str:
 
 def _source(result: dict[str, Any]) -> str:
     return f"{result['settings']['scenes']} {result['settings']['split']} scenes; {provenance(result)}"
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """A table; the first row is its header."""
-    header, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([header, "|" + "---|" * len(rows[0]), *body])

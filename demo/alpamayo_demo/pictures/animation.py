@@ -4,10 +4,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..drive.loop import Tick
-from ..road.cameras import FRONT_TELE, FRONT_WIDE
-from ..road.ego import DT_S
-from ..road.solids import GREEN, ORANGE, RED, YELLOW
+from alpamayo_demo.drive.loop import Tick
+from alpamayo_demo.road.cameras import FRONT_TELE, FRONT_WIDE
+from alpamayo_demo.road.ego import DT_S
+from alpamayo_demo.road.solids import GREEN, ORANGE, RED, YELLOW
+
 from .camera_view import camera_view
 from .from_above import from_above
 from .ink import FINER, MUTED, PREDICTED, canvas, finished, fitted, trail, write

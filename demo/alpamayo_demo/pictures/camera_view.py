@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..road.cameras import HEIGHT_PX, WIDTH_PX, Camera
-from ..road.ego import Ego
-from ..road.render import render
-from ..road.world import World
+from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX, Camera
+from alpamayo_demo.road.ego import Ego
+from alpamayo_demo.road.render import render
+from alpamayo_demo.road.world import World
+
 from .ink import FINER, Colour, Trail, pieces
 
 Array = NDArray[np.float64]

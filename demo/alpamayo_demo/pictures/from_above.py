@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..drive.outline import outline
-from ..road.ego import Ego
-from ..road.render import ground
-from ..road.solids import Polygon, solids
-from ..road.world import World
+from alpamayo_demo.drive.outline import outline
+from alpamayo_demo.road.ego import Ego
+from alpamayo_demo.road.render import ground
+from alpamayo_demo.road.solids import Polygon, solids
+from alpamayo_demo.road.world import World
+
 from .ink import FINER, INK, PAPER, Trail, pieces
 
 Array = NDArray[np.float64]

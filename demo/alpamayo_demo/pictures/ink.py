@@ -9,7 +9,7 @@ from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..road.ego import Ego
+from alpamayo_demo.road.ego import Ego
 
 Array = NDArray[np.float64]
 Colour = tuple[int, int, int]

@@ -6,9 +6,10 @@ from alpamayo_client import Prediction
 from alpamayo_client.metrics import min_ade
 from PIL import Image, ImageDraw
 
-from ..road.cameras import FRONT_TELE, FRONT_WIDE, HEIGHT_PX, WIDTH_PX
-from ..road.scenes import DrivingScene, Moment
-from ..road.situations import named
+from alpamayo_demo.road.cameras import FRONT_TELE, FRONT_WIDE, HEIGHT_PX, WIDTH_PX
+from alpamayo_demo.road.scenes import DrivingScene, Moment
+from alpamayo_demo.road.situations import named
+
 from .camera_view import camera_view
 from .from_above import from_above
 from .ink import (
@@ -71,7 +72,7 @@ def _draw_legend(page: Image.Image, left: int, top: int, samples: int) -> None:
     pen = ImageDraw.Draw(page)
     lines = (
         (PREDICTED, 4, f"{samples} predicted trajectories, 6.4 s"),
-        (DRIVEN, 2, "what the scripted driver does next"),
+        (DRIVEN, 2, "what the scripted driver plans"),
     )
     for row, (colour, width, text) in enumerate(lines):
         y = top + 24 * row
