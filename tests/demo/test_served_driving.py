@@ -84,6 +84,15 @@ def test_the_benchmark_compares_settings_of_the_same_scenes(client):
     assert usual["seconds"] > 0
 
 
+def test_it_drives_in_bf16_too():
+    cases = make_cases(Split.HELD_OUT, 1)
+    with served(CHECKPOINT, "bf16", "torch") as client:
+        assert (client.metadata()["precision"], client.metadata()["denoiser"]) == ("bf16", "torch")
+        (scores,) = accuracy.drive(client, cases, [accuracy.USUAL])
+    assert scores["right_situation"] >= 0.9
+    assert scores["min_ade_m"] < 0.8
+
+
 def test_the_table_is_made_of_the_result(evaluated):
     result, printed = evaluated
     assert printed == table(result) + "\n"

@@ -203,6 +203,17 @@ def test_networks_in_bf16_are_put_on_a_gpu(sharded, model):
     assert groups == wanted.get(model, [(kinds.KIND_CPU, 1, [])])
 
 
+def test_on_torch_bf16_stays_where_it_is(checkpoint, limits, tmp_path):
+    export(open_checkpoint(str(checkpoint)), tmp_path / "repository", Options("bf16", "torch", limits))
+    folder = tmp_path / "repository" / "alpamayo_denoiser"
+    assert {path.name for path in (folder / "1").glob("denoiser.*")} == {"denoiser.json", "denoiser.pt2"}
+    kinds = model_config_pb2.ModelInstanceGroup
+    (group,) = config(tmp_path / "repository", "alpamayo_denoiser").instance_group
+    assert group.kind == (kinds.KIND_GPU if torch.cuda.is_available() else kinds.KIND_CPU)
+    assert json.loads((tmp_path / "repository" / "alpamayo.json").read_text())["denoiser"] == "torch"
+    assert str(tmp_path).encode() not in (folder / "1" / "denoiser.pt2").read_bytes()
+
+
 def test_limits_and_precision_reach_the_models(sharded):
     def read(model, file):
         return json.loads((sharded / model / "1" / file).read_text())
