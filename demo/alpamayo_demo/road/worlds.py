@@ -47,7 +47,7 @@ def world_for(random: Random, situation: Situation, hard: bool) -> tuple[World, 
     elif situation in (Situation.GREEN_LIGHT, Situation.DRIVE_ON):
         near = random.random() < 0.5 or situation is Situation.DRIVE_ON
         speed = random.uniform(0, 4) if near else speed
-        kind = Situation.STOP_SIGN if situation is Situation.DRIVE_ON else situation
+        kind: Situation = Situation.STOP_SIGN if situation is Situation.DRIVE_ON else situation
         if near and situation is Situation.GREEN_LIGHT and random.random() < 0.5:
             kind = Situation.RED_LIGHT  # that turns green
         events = [make_event(random, kind, lane_d, 8 if near else 40, 25 if near else 80, hard)]
