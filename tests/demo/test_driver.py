@@ -16,6 +16,7 @@ from alpamayo_demo.road.driver import (
 )
 from alpamayo_demo.road.ego import DT_S, WIDTH_M, Ego
 from alpamayo_demo.road.events import (
+    AT_THE_LINE_M,
     BUMP_MPS,
     LANE_M,
     STANDING_MPS,
@@ -93,6 +94,14 @@ def test_it_stops_from_its_set_speed_within_its_reach(event):
     way = [ego for _, ego in plan(straight(event), car(speed=SET_SPEED_MPS), 0.0, 150)]
     assert 0 < 40.0 - way[-1].front_s < 6.0
     assert way[-1].speed < STANDING_MPS
+
+
+@pytest.mark.parametrize("gap", [AT_THE_LINE_M - 0.1, AT_THE_LINE_M + 1.0])
+def test_who_stands_near_the_line_stays_there_and_who_stands_further_off_comes_closer(gap):
+    ego = car(speed=0.0)
+    way = plan(straight(TrafficLight(ego.front_s + gap, 0.0, green=False)), ego, 0.0, 64)
+    left = gap - (way[-1][1].front_s - ego.front_s)
+    assert left == gap if gap < AT_THE_LINE_M else left < AT_THE_LINE_M
 
 
 def test_it_is_slow_on_a_bump():

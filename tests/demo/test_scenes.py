@@ -8,6 +8,7 @@ import pytest
 import unicycle
 from alpamayo_client import Scene
 from alpamayo_demo.road.ego import DT_S
+from alpamayo_demo.road.events import AT_THE_LINE_M, STANDING_MPS
 from alpamayo_demo.road.render import render
 from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, imagined_action, moment, scene
 from alpamayo_demo.road.situations import Situation, named
@@ -80,9 +81,9 @@ def test_the_same_seed_is_the_same_scene_in_another_process(scenes):
 @pytest.mark.parametrize(
     ("split", "situation", "pose", "last_action", "mean_pixels"),
     [
-        (Split.TRAIN, "CONES_LEFT", (156.5227, -42.2925, -0.4626, 11.0151), (-1.54205, 0.00014), (121.924, 153.296)),
+        (Split.TRAIN, "CONES_LEFT", (126.1433, -26.4402, -0.4387, 10.0266), (0.01777, -0.00209), (128.826, 150.490)),
         (Split.HELD_OUT, "STOP_SIGN", (24.8227, 3.4663, -0.0013, 9.7863), (-0.52049, -0.00001), (80.247, 106.813)),
-        (Split.HELD_OUT, "SPEED_UP", (14.6540, -0.0032, 0.0004, 7.3459), (0.10109, 0.0), (125.904, 156.943)),
+        (Split.HELD_OUT, "SPEED_UP", (11.2876, 0.0539, -0.0015, 6.8771), (-0.92041, -0.00001), (136.861, 160.628)),
         (Split.HARD, "RED_LIGHT", (22.8634, 0.0367, 0.0119, 7.6916), (-0.25, 0.00003), (135.504, 150.005)),
     ],
 )
@@ -125,6 +126,17 @@ def test_only_training_cars_wander_in_their_lane_and_come_from_long_roads():
     long = {split: np.mean([it.world.road.end_m > 400 for it in moments]) for split, moments in found.items()}
     assert 0.2 < long[Split.TRAIN] < 0.5
     assert long[Split.HELD_OUT] == long[Split.HARD] == 0
+
+
+def test_only_training_cars_stop_where_they_like():
+    def gaps(split):
+        found = [moment(split, seed, Situation.DRIVE_ON) for seed in range(20)]
+        return [it.world.events[0].s - it.ego.front_s for it in found if it.ego.speed < STANDING_MPS]
+
+    usual, any_where = gaps(Split.HELD_OUT), [gap for gap in gaps(Split.TRAIN) if 0 < gap < AT_THE_LINE_M]
+    assert len(usual) > 4
+    assert len(any_where) > 4
+    assert np.ptp(any_where) > 2 > 1 > np.ptp(usual)
 
 
 def test_a_history_is_as_long_as_it_should_be_and_its_speeds_are_the_cars():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import cos, inf, sin, sqrt
 
 from .ego import DT_S, Ego, moved
-from .events import Event
+from .events import AT_THE_LINE_M, STANDING_MPS, Event
 from .situations import Situation
 from .world import World
 
@@ -31,11 +31,13 @@ class Step:
     curvature: float
 
 
-def decide(world: World, ego: Ego, last_accel: float, aside_m: float = 0.0) -> Step:
+def decide(
+    world: World, ego: Ego, last_accel: float, aside_m: float = 0.0, standstill_gap_m: float = STANDSTILL_GAP_M
+) -> Step:
     """`last_accel`: what it did a step before, in m/s2: jerk is limited. `aside_m`: how far to the left of where it
-    should be an inattentive driver steers.
+    should be an inattentive driver steers. `standstill_gap_m`: how far before a line or a vehicle it wants to stop.
     """
-    accels = [_for_event(event, ego) for event in world.events]
+    accels = [_for_event(event, ego, standstill_gap_m) for event in world.events]
     seen = [(accel, event.situation(ego)) for accel, event in zip(accels, world.events, strict=True)]
     situation = min(((accel, it) for accel, it in seen if it), key=lambda pair: pair[0], default=(inf, None))[1]
     wanted = min([_free(ego.speed), *accels])
@@ -90,22 +92,25 @@ def _free(speed: float) -> float:
     return ACCEL_MPS2 * (1 - (speed / SET_SPEED_MPS) ** 4)
 
 
-def _for_event(event: Event, ego: Ego) -> float:
+def _for_event(event: Event, ego: Ego, standstill_gap_m: float) -> float:
     gap = event.gap_m(ego)
     if gap < inf:
-        return _follow(ego.speed, gap, event.speed_mps())
+        return _follow(ego.speed, gap, event.speed_mps(), standstill_gap_m)
     limit = event.limit_mps()
     if limit < inf and event.near(ego):
         return _slow_down(ego.speed, limit, max(event.s - ego.front_s - SLOW_BEFORE_M, 0.0))
     return inf
 
 
-def _follow(speed: float, gap_m: float, ahead_mps: float) -> float:
+def _follow(speed: float, gap_m: float, ahead_mps: float, standstill_gap_m: float) -> float:
     """The Intelligent Driver Model's acceleration, in m/s2."""
-    if ahead_mps == 0 and gap_m < STANDSTILL_GAP_M + CREEP_GAP_M and speed < 1.0:
-        return -max(speed, 0.25)  # softly: the last decimetres take a second
+    if ahead_mps == 0:
+        if gap_m < standstill_gap_m + CREEP_GAP_M and speed < 1.0:
+            return -max(speed, 0.25)  # softly: the last decimetres take a second
+        if gap_m < AT_THE_LINE_M and speed < STANDING_MPS:
+            return -speed / DT_S  # who stands does not come closer
     closing = speed * (speed - ahead_mps) / (2 * sqrt(ACCEL_MPS2 * BRAKE_MPS2))
-    wanted_gap = STANDSTILL_GAP_M + max(0.0, speed * HEADWAY_S + closing)
+    wanted_gap = standstill_gap_m + max(0.0, speed * HEADWAY_S + closing)
     return _free(speed) - ACCEL_MPS2 * (wanted_gap / max(gap_m, 0.1)) ** 2
 
 

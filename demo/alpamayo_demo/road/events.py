@@ -8,7 +8,7 @@ from .situations import Situation
 
 LANE_M = 3.5
 REACH_M = 40.0  # the driver attends to what is this close to its bumper
-STANDING_MPS, AT_THE_LINE_M = 0.1, 5.0
+STANDING_MPS, AT_THE_LINE_M = 0.1, 6.0
 BUMP_MPS = 4.0
 NUDGE_M = 0.7
 

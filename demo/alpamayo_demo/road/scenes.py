@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .cameras import FRONT_TELE, FRONT_WIDE, Camera
 from .centreline import STEP_M, TRANSITION_M, Centreline
-from .driver import Step, advance, decide, plan, world_after
+from .driver import STANDSTILL_GAP_M, Step, advance, decide, plan, world_after
 from .ego import DT_S, Ego
 from .events import (
     LANE_M,
@@ -36,7 +36,6 @@ HISTORY_POSES, WAYPOINTS = 16, 64
 MARGIN_STEPS = 5  # the driver is of one mind from 0.5 s before t0 (unless it stands) to 0.5 s after it
 STEPS, LONG_ROAD_STEPS = 130, 500  # that are driven
 ON_LONG_ROADS = 1 / 3  # of the training scenes
-ASIDE_M = 0.8
 
 
 class Split(IntEnum):
@@ -48,6 +47,18 @@ class Split(IntEnum):
     """Tighter curves, slower vehicles ahead and quicker pedestrians than in TRAIN and HELD_OUT, and drives that begin
     above the driver's set speed.
     """
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a driver does otherwise than the driver of `road.driver`."""
+
+    aside_m: float = 0.0
+    """Wanders from side to side over seconds by a standard deviation of at most this."""
+    uneven_mps2: float = 0.25
+    """Scale of the noise on its acceleration."""
+    standstill_gap_m: float = STANDSTILL_GAP_M
+    """Stops this far before what it stops for."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +102,20 @@ def scene(split: Split, seed: int, situation: Situation) -> DrivingScene:
 def moment(split: Split, seed: int, situation: Situation) -> Moment:
     """A world with that situation in it, driven by the driver with unsteady hands up to some moment of it.
 
-    In TRAIN it is inattentive too, and some of the roads are long: who drives in closed loop has to find the way back
-    from where a driver would not have come, and goes from one thing to the next.
+    In TRAIN it is inattentive too, stops where it likes, and some of the roads are long: who drives in closed loop
+    has to find the way back from where a driver would not have come, and goes from one thing to the next.
     """
     random = np.random.default_rng([int(split), seed, list(Situation).index(situation)])
     while True:  # a world in which the situation does not come about is thrown away
         if split is Split.TRAIN and random.random() < ON_LONG_ROADS:
             world, ego = long_road(random, situation)
-            trail = _drive(random, world, ego, LONG_ROAD_STEPS, ASIDE_M)
+            trail = _drive(random, world, ego, LONG_ROAD_STEPS, _inattentive(random))
         else:
             world, ego = world_for(random, situation, split is Split.HARD)
-            trail = _drive(random, world, ego, STEPS, ASIDE_M if split is Split.TRAIN else 0.0)
+            trail = _drive(random, world, ego, STEPS, _inattentive(random) if split is Split.TRAIN else Habits())
         found = [i for i in range(HISTORY_POSES + MARGIN_STEPS, len(trail) - MARGIN_STEPS) if _is(trail, i, situation)]
         if found:
-            i = _pick(random, found)
+            i = _pick(random, found, {i for i in found if trail[i][1].speed < STANDING_MPS})
             past = [(world, ego) for world, ego, _ in trail[i - HISTORY_POSES + 1 : i + 1]]
             return Moment(past[-1][0], past, trail[i - 1][2].accel, situation)
 
@@ -167,7 +178,7 @@ def imagined(moment: Moment, situation: Situation) -> World:
     events: list[Event] = []
     ahead = ego.front_s
     if situation in (Situation.CURVE_LEFT, Situation.CURVE_RIGHT):
-        road = _bent(road, ego.s, 1 / 50 if situation is Situation.CURVE_LEFT else -1 / 50)
+        road = _bent(road, ego.s + 8.0, 1 / 75 if situation is Situation.CURVE_LEFT else -1 / 75)
     elif situation in _STANDING:
         events = [TrafficLight(ahead + max(12.0, 2.2 * ego.speed), lane_d, green=False)]
     elif situation is Situation.SLOW_VEHICLE:
@@ -196,22 +207,25 @@ def _bent(road: Centreline, s: float, curvature: float) -> Centreline:
     return road.with_curvature(bent * (1 - rise) + curvature * rise)
 
 
-def _drive(random: Random, world: World, ego: Ego, steps: int, aside_m: float) -> list[tuple[World, Ego, Step]]:
+def _inattentive(random: Random) -> Habits:
+    return Habits(aside_m=0.8, uneven_mps2=0.6, standstill_gap_m=random.uniform(1.5, 4.5))
+
+
+def _drive(random: Random, world: World, ego: Ego, steps: int, habits: Habits) -> list[tuple[World, Ego, Step]]:
     """(world, car, what the driver does) at every step, with noise on what is really done.
 
-    An inattentive driver wanders from side to side over seconds, by a standard deviation that is the drive's own: at
-    most `aside_m`.
+    How unsteady its hands and feet are is the drive's own, up to what its habits are.
     """
-    wandering = random.uniform(0, aside_m)
+    wandering = random.uniform(0, habits.aside_m)
     aside = wandering * random.normal()
     wander = wandering * random.normal(size=steps)
     unsteady = np.zeros(2)
-    amount = np.array([0.25, 0.0035]) * random.uniform(0, 1.5)
+    amount = np.array([habits.uneven_mps2, 0.0035]) * random.uniform(0, 1.5)
     noise = random.normal(size=(steps, 2))
     trail: list[tuple[World, Ego, Step]] = []
     accel = 0.0
     for i in range(steps):
-        step = decide(world, ego, accel, aside)
+        step = decide(world, ego, accel, aside, habits.standstill_gap_m)
         aside = 0.98 * aside + 0.2 * wander[i]
         trail.append((world, ego, step))
         unsteady = 0.9 * unsteady + 0.44 * amount * noise[i]
@@ -227,8 +241,13 @@ def _is(trail: list[tuple[World, Ego, Step]], i: int, situation: Situation) -> b
     return all(step.situation is situation for _, _, step in around)
 
 
-def _pick(random: Random, found: list[int]) -> int:
-    """More often when the situation has just come about: later, the ego history gives it away."""
+def _pick(random: Random, found: list[int], standing: set[int]) -> int:
+    """More often when the situation has just come about, for later the ego history gives it away, and when the car
+    stands, for that is soon over.
+    """
     earlier = set(found)
     fresh = [i for i in found if i - 6 not in earlier]
-    return int(random.choice(fresh if random.random() < 0.5 else found))
+    chance = random.random()
+    if standing and chance > 0.8:
+        return int(random.choice(sorted(standing)))
+    return int(random.choice(fresh if chance < 0.5 else found))

@@ -36,7 +36,9 @@ def world_for(random: Random, situation: Situation, hard: bool) -> tuple[World, 
         chance = random.random()
         if chance < 0.25:
             speed, events = random.uniform(0, 5), [_left_crossing(random, lane_d)]
-        elif chance < 0.6:
+        elif chance < 0.4:
+            events = [Vehicle(random.uniform(48, 110), lane_d, random.uniform(9, 16))]  # that has left
+        elif chance < 0.7:
             events = [make_event(random, _DECOYS[int(random.integers(len(_DECOYS)))], lane_d, 25, 130, hard)]
     elif situation is Situation.SLOW_VEHICLE:
         events = [Vehicle(random.uniform(25, 60), lane_d, random.uniform(2, 3) if hard else random.uniform(3.5, 5))]

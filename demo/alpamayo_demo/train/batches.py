@@ -12,6 +12,7 @@ from alpamayo_export.vlm import build_tokenizer, render_prompt
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
 from alpamayo_demo.road.situations import Situation
 
@@ -23,8 +24,9 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
 from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
 
 IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
-OBEDIENCE = 0.25  # of the scenes come with another situation's thought, and what a driver does who has it
+OBEDIENCE = 0.15  # of the scenes come with another situation's thought, and what a driver does who has it
 BRIGHTNESS, GRAIN = 0.15, 0.02
+FALSE_HISTORIES, FALSE_CURVATURE, FALSE_ACCEL = 0.8, 0.012, 1.2  # share of the scenes; standard deviations, 1/m, m/s2
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,14 @@ class Batches:
             row[: len(thought)] = torch.tensor(thought)
         self.pad = tokenizer.pad_token_id
         self.is_history = self.prompt == config.traj_token_ids["history"]
-        self.history = _history_tokens(checkpoint, torch.from_numpy(scenes["ego_history_xyz"]))
+        self.checkpoint = checkpoint
         self.scenes = scenes
         space = config.action_space
         self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
         self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
 
     def __len__(self) -> int:
-        return len(self.history)
+        return len(self.scenes["situation"])
 
     def _normalized(self, action: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy((action - self.mean) / self.std)
@@ -102,7 +104,8 @@ class Batches:
         noise = torch.Generator().manual_seed(int(random.integers(2**62)))
         thought = self.thoughts[torch.from_numpy(situation)]
         ids = self.prompt.repeat(size, 1)
-        ids[:, self.is_history] = self.history[rows]
+        histories = falsified(random, self.scenes["ego_history_xyz"][rows])
+        ids[:, self.is_history] = _history_tokens(self.checkpoint, torch.from_numpy(histories))
         stop = len(self.prompt) + self.lengths[torch.from_numpy(situation)] - 1
         return Batch(
             ids=torch.cat([ids, thought.clamp(min=0).masked_fill(thought < 0, self.pad)], dim=1),
@@ -113,6 +116,25 @@ class Batches:
             own_situation=torch.from_numpy(own_situation),
             own_action=self._normalized(own_action),
         )
+
+
+def falsified(random: np.random.Generator, ego_history_xyz: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Most histories bent and stretched, with the speed and the heading at t0 left as they are.
+
+    Who drives as the driver does has braked and steered already, so what comes next could be read off the history
+    without a look at the road; in closed loop, such a model goes on with its own mistakes.
+    """
+    scenes = len(ego_history_xyz)
+    xyz = ego_history_xyz.copy()
+    way = -xyz[:, :1, 0]  # (scenes, 1) metres, from the first pose to t0
+    false = (random.random((scenes, 1)) < FALSE_HISTORIES) & (way > 0.5)  # a standing car stands
+    curvature = np.where(false, random.normal(0, FALSE_CURVATURE, (scenes, 1)), 0)
+    seconds = DT_S * np.arange(1 - xyz.shape[1], 1)
+    most = way / seconds[0] ** 2  # half the way: it does not go backwards
+    accel = np.where(false, np.clip(random.normal(0, FALSE_ACCEL, (scenes, 1)), -most, most), 0)
+    xyz[:, :, 1] += curvature * xyz[:, :, 0] ** 2 / 2
+    xyz[:, :, 0] += accel * seconds**2 / 2
+    return xyz
 
 
 def _history_tokens(checkpoint: Checkpoint, ego_history_xyz: Tensor) -> Tensor:
