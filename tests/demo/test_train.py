@@ -7,7 +7,7 @@ import pytest
 import torch
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation
-from alpamayo_demo.train import cli, training
+from alpamayo_demo.train import cli, practice, training
 from alpamayo_demo.train.batches import FALSE_HISTORIES, Batches, falsified
 from alpamayo_demo.train.checkpoint import write_configs, write_weights
 from alpamayo_demo.train.losses import _times, flow_error, losses
@@ -213,21 +213,88 @@ def test_times_are_the_papers():
 
 
 class Interrupted(Batches):
-    """The user presses Ctrl-C in the third step."""
+    """The user presses Ctrl-C in that step."""
+
+    at = 2
 
     def draw(self, seed, step, size):
-        if step == 2:
+        if step == self.at:
             raise KeyboardInterrupt
         return super().draw(seed, step, size)
 
 
-def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, untrained, tmp_path, monkeypatch):
+@pytest.fixture
+def short_practice(monkeypatch):
+    """Two plans on each of two routes, and two steps after them."""
+    monkeypatch.setattr(practice, "ROUTES", 2)
+    monkeypatch.setattr(practice, "SECONDS", 1.0)
+    monkeypatch.setattr(training, "ROUND_STEPS", 2)
+
+
+class Driver:
+    """Has learnt all there is: its flow leads to the action that its batch wants."""
+
+    def __init__(self, batches):
+        self.batches, self.show = batches, batches.shown
+        batches.shown = self.shown
+
+    def shown(self, scenes):
+        self.batch = self.show(scenes)
+        return self.batch
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
+    def read(self, ids, patches, positions):
+        return None, torch.zeros(1, 2, len(ids), 1, 1, 1), None
+
+    def velocity(self, x, t, kv_cache, sees, action_position):
+        action = self.batch.action.repeat_interleave(practice.DRAWN, dim=0)
+        return (action - x) / (1 - t[:, None, None])
+
+
+@pytest.mark.usefixtures("short_practice")
+def test_in_practice_the_student_drives_and_the_driver_says_what_it_should_have_done(
+    scenes, untrained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(practice, "SECONDS", 3.0)
+    batches = Batches(untrained, scenes)
+    position_ids = torch.zeros(3, 1, 1), 0
+    monkeypatch.setattr(batches, "position_ids", lambda _: position_ids)
+
+    def speeds_of(folder, student):
+        found = practice.practised(folder, 1, student, batches, workers=1)
+        assert len(found["action"]) == len(found["image_frames"]) == 12  # six plans of two cars
+        return np.linalg.norm(found["ego_history_xyz"][::2, -2], axis=1), found["action"][::2]
+
+    speed, action = speeds_of(tmp_path / "driver", Driver(batches))
+    student = Driver(batches)
+    velocity = student.velocity
+    student.velocity = lambda *given: velocity(*given) - torch.tensor([8.0, 0.0])  # brakes
+    slower, corrections = speeds_of(tmp_path / "braking", student)
+    assert speed[0] == slower[0]
+    assert slower[-1] < speed[-1] - 0.05  # metres in 0.1 s
+    assert corrections[-1, 0, 0] > action[-1, 0, 0]
+
+
+def test_half_of_a_batch_comes_from_practice(scenes, untrained):
+    batches = Batches(untrained, scenes)
+    batches.practice = {name: np.zeros_like(array) for name, array in scenes.items()}
+    own = batches.draw(seed=0, step=0, size=8).own_action
+    practised = torch.from_numpy((0 - batches.mean) / batches.std).expand(64, 2)
+    assert [torch.equal(action, practised) for action in own] == 4 * [False] + 4 * [True]
+
+
+@pytest.mark.usefixtures("short_practice")
+@pytest.mark.parametrize("at", [2, 5, 7], ids=["between the driver's scenes", "after practice", "after more of it"])
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(scenes, untrained, tmp_path, monkeypatch, at):
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    monkeypatch.setattr(Interrupted, "at", at)
 
     def trained(work, batches, steps=4):
         work.mkdir(exist_ok=True)
         torch.manual_seed(5)
-        arguments = argparse.Namespace(work=work, steps=steps, seed=0, batch=2)
+        arguments = argparse.Namespace(work=work, steps=steps, rounds=2, seed=0, batch=2, workers=1)
         return training.train(Student.of(untrained), batches, arguments).state_dict()
 
     whole = trained(tmp_path / "whole", Batches(untrained, scenes))

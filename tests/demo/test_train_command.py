@@ -16,6 +16,7 @@ from PIL import Image
         (["--steps", "0"], "--steps: got 0, wanted at least 1"),
         (["--batch", "0"], "--batch: got 0, wanted at least 1"),
         (["--workers", "-1"], "--workers: got -1, wanted at least 1"),
+        (["--rounds", "-1"], "--rounds: got -1, wanted at least 0"),
         (["--scenes", "31"], "got 31, wanted at least 32"),
         (["--seed", "-1"], "--seed: got -1, wanted at least 0"),
         (["--seed", str(2**64)], "--seed: got 18446744073709551616, wanted at most 4294967296"),
@@ -37,7 +38,7 @@ def test_what_is_no_number_is_wrong_usage(capsys):
 @pytest.mark.usefixtures("small_chunks")
 def test_training_writes_a_checkpoint_that_opens_and_a_picture_and_goes_on(tmp_path, capsys):
     command = ["--output", str(tmp_path / "checkpoint"), "--work", str(tmp_path / "work"), "--workers", "1"]
-    command += ["--scenes", str(len(Situation)), "--steps", "2", "--batch", "2"]
+    command += ["--scenes", str(len(Situation)), "--steps", "2", "--batch", "2", "--rounds", "0"]
     assert main(command) == 0
     wrote = f"wrote {tmp_path / 'checkpoint'}; the losses: {tmp_path / 'work' / 'losses.png'}\n"
     assert capsys.readouterr().out == wrote

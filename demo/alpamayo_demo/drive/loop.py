@@ -40,24 +40,37 @@ class Tick:
     """Where that plan was made."""
 
 
+class Ride:
+    """A car under way. The scripted driver makes the history that the first plan needs."""
+
+    def __init__(self, world: World, ego: Ego) -> None:
+        self.world, self.ego = world, ego
+        self._accel = 0.0
+        self._past = [(world, ego)]
+        for _ in range(HISTORY_POSES):
+            step = decide(self.world, self.ego, self._accel)
+            self.go(step.accel, step.curvature)
+
+    def moment(self) -> Moment:
+        """Where it is now; the situation is what the scripted driver would say."""
+        situation = decide(self.world, self.ego, self._accel).situation
+        return Moment(self.world, self._past[-HISTORY_POSES:], self._accel, situation)
+
+    def go(self, accel: float, curvature: float) -> None:
+        """For DT_S, with an acceleration in m/s2 and a curvature in 1/m."""
+        self._accel = max(accel, -self.ego.speed / DT_S)  # the car has no reverse gear
+        self.ego = advance(self.world, self.ego, self._accel, curvature)
+        self.world = world_after(self.world, self.ego)
+        self._past.append((self.world, self.ego))
+
+
 def drive(world: World, ego: Ego, planner: Planner, seconds: float) -> list[Tick]:
-    """round(seconds / DT_S) + 1 states, from the first plan on: the scripted driver makes the history before it."""
-    past, accel = [(world, ego)], 0.0
-    for _ in range(HISTORY_POSES):
-        step = decide(world, ego, accel)
-        accel = step.accel
-        ego = advance(world, ego, accel, step.curvature)
-        world = world_after(world, ego)
-        past.append((world, ego))
+    """round(seconds / DT_S) + 1 states, from the first plan on."""
+    ride = Ride(world, ego)
     ticks: list[Tick] = []
     for i in range(round(seconds / DT_S)):
         if i % PLAN_STEPS == 0:
-            plan = planner(Moment(world, past[-HISTORY_POSES:], accel, decide(world, ego, accel).situation))
-            planned_at = ego
-        ticks.append(Tick(world, ego, plan, planned_at))
-        wanted, curvature = plan.action[i % PLAN_STEPS].tolist()
-        accel = max(wanted, -ego.speed / DT_S)  # the car has no reverse gear
-        ego = advance(world, ego, accel, curvature)
-        world = world_after(world, ego)
-        past.append((world, ego))
-    return [*ticks, Tick(world, ego, plan, planned_at)]
+            plan, planned_at = planner(ride.moment()), ride.ego
+        ticks.append(Tick(ride.world, ride.ego, plan, planned_at))
+        ride.go(*plan.action[i % PLAN_STEPS].tolist())
+    return [*ticks, Tick(ride.world, ride.ego, plan, planned_at)]

@@ -71,6 +71,8 @@ class Batches:
         self.is_history = self.prompt == config.traj_token_ids["history"]
         self.checkpoint = checkpoint
         self.scenes = scenes
+        self.practice: Arrays | None = None
+        """Scenes that the student drove into: half of a batch, where there are any."""
         space = config.action_space
         self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
         self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
@@ -94,28 +96,53 @@ class Batches:
     def draw(self, seed: int, step: int, size: int) -> Batch:
         """The batch of a training step: the same for the same seed and step."""
         random = np.random.default_rng([seed, step])
-        rows = np.sort(random.choice(len(self), size, replace=False))
-        own_situation, own_action = self.scenes["situation"][rows], self.scenes["action"][rows]
+        practised = min(size // 2, len(self.practice["situation"])) if self.practice else 0
+        scenes = _drawn(random, self.scenes, size - practised)
+        if self.practice:
+            others = _drawn(random, self.practice, practised)
+            scenes = {name: np.concatenate([array, others[name]]) for name, array in scenes.items()}
         obeys = random.random(size) < OBEDIENCE
-        which = random.integers(ALTERNATIVES, size=size)
-        situation = np.where(obeys, self.scenes["other_situation"][rows, which], own_situation)
-        action = np.where(obeys[:, None, None], self.scenes["other_action"][rows, which], own_action)
-        frames = torch.from_numpy(self.scenes["image_frames"][rows])
+        which = np.arange(size), random.integers(ALTERNATIVES, size=size)
+        situation = np.where(obeys, scenes["other_situation"][which], scenes["situation"])
+        action = np.where(obeys[:, None, None], scenes["other_action"][which], scenes["action"])
         noise = torch.Generator().manual_seed(int(random.integers(2**62)))
+        scenes["ego_history_xyz"] = falsified(random, scenes["ego_history_xyz"])
+        return self._batch(scenes, _varied(_patches(scenes["image_frames"]), noise), situation, action, obeys)
+
+    def shown(self, scenes: Arrays) -> Batch:
+        """The scenes as they are."""
+        obeys = np.zeros(len(scenes["situation"]), bool)
+        return self._batch(scenes, _patches(scenes["image_frames"]), scenes["situation"], scenes["action"], obeys)
+
+    def _batch(
+        self,
+        scenes: Arrays,
+        patches: Tensor,
+        situation: NDArray[np.int64],
+        action: NDArray[np.float32],
+        obeys: NDArray[np.bool_],
+    ) -> Batch:
         thought = self.thoughts[torch.from_numpy(situation)]
-        ids = self.prompt.repeat(size, 1)
-        histories = falsified(random, self.scenes["ego_history_xyz"][rows])
-        ids[:, self.is_history] = _history_tokens(self.checkpoint, torch.from_numpy(histories))
-        stop = len(self.prompt) + self.lengths[torch.from_numpy(situation)] - 1
+        ids = self.prompt.repeat(len(situation), 1)
+        ids[:, self.is_history] = _history_tokens(self.checkpoint, torch.from_numpy(scenes["ego_history_xyz"]))
         return Batch(
             ids=torch.cat([ids, thought.clamp(min=0).masked_fill(thought < 0, self.pad)], dim=1),
-            patches=_patches(frames, noise),
+            patches=patches.flatten(0, 1),
             labels=thought.masked_fill(torch.from_numpy(obeys)[:, None], -100),
-            stop=stop,
+            stop=len(self.prompt) + self.lengths[torch.from_numpy(situation)] - 1,
             action=self._normalized(action),
-            own_situation=torch.from_numpy(own_situation),
-            own_action=self._normalized(own_action),
+            own_situation=torch.from_numpy(scenes["situation"]),
+            own_action=self._normalized(scenes["action"]),
         )
+
+    def driven(self, action: Tensor) -> NDArray[np.float32]:
+        """(..., 2) normalised, to acceleration in m/s2 and curvature in 1/m."""
+        return action.numpy() * self.std + self.mean
+
+
+def _drawn(random: np.random.Generator, scenes: Arrays, count: int) -> Arrays:
+    rows = np.sort(random.choice(len(scenes["situation"]), count, replace=False))
+    return {name: array[rows] for name, array in scenes.items()}
 
 
 def falsified(random: np.random.Generator, ego_history_xyz: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,15 +184,18 @@ class _HistorySettings:
     first_history_token: int
 
 
-def _patches(frames: Tensor, noise: torch.Generator) -> Tensor:
-    """uint8 (B, cameras, frames, 3, height, width) to (B x images, patches, 768), camera-major, in 2 x 2 merge order,
-    normalised as served; brightness and grain vary, so that no scene is learnt by heart.
+def _patches(image_frames: NDArray[np.uint8]) -> Tensor:
+    """(B, cameras, frames, 3, height, width) to (B, images, patches, 768), camera-major, in 2 x 2 merge order,
+    normalised as served.
     """
-    scenes = len(frames)
-    images = frames.flatten(0, 2).float().div_(127.5).sub_(1)
+    images = torch.from_numpy(image_frames).flatten(0, 2).float().div_(127.5).sub_(1)
     _, rows, columns = GRID
     grid = images.unflatten(2, (rows // MERGE, MERGE, PATCH)).unflatten(5, (columns // MERGE, MERGE, PATCH))
-    patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(images), rows * columns, -1)
-    gain = 1 + BRIGHTNESS * (2 * torch.rand(scenes, 1, 1, 1, generator=noise) - 1)
-    patches = ((patches.unflatten(0, (scenes, -1)) + 1) * gain - 1).flatten(0, 1)
+    return grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(image_frames), -1, rows * columns, 3 * PATCH**2)
+
+
+def _varied(patches: Tensor, noise: torch.Generator) -> Tensor:
+    """Another brightness for every scene, and grain: no scene is learnt by heart."""
+    gain = 1 + BRIGHTNESS * (2 * torch.rand(len(patches), 1, 1, 1, generator=noise) - 1)
+    patches = (patches + 1) * gain - 1
     return patches.add_(torch.randn(patches.shape, generator=noise), alpha=GRAIN)

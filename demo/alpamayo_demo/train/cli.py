@@ -1,4 +1,4 @@
-"""`make train-demo`: render scenes, train, write demo/checkpoint. Interrupted, it goes on where it was."""
+"""`make train-demo`: render scenes, train, practise, write demo/checkpoint. Interrupted, it goes on where it was."""
 
 import argparse
 import os
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Raises DemoError."""
     for name in ("steps", "batch", "workers"):
         check_between(f"--{name}", getattr(arguments, name), 1)
+    check_between("--rounds", arguments.rounds, 0)
     check_between("--scenes, of which a batch is drawn", arguments.scenes, arguments.batch)
     check_between("--seed", arguments.seed, 0, MAX_SEED)
     untrained = arguments.work / "checkpoint"
@@ -92,7 +93,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=CHECKPOINT, help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=WORK, help="for scenes, state and log (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=24480, help="rendered scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=5000, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="of practice, after these steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="scenes a step (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="that render (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)

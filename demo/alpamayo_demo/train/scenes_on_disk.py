@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road import scenes as road_scenes
-from alpamayo_demo.road.scenes import Split, imagined_action, moment, observe
+from alpamayo_demo.road.scenes import Moment, Split, imagined_action, moment, observe
 from alpamayo_demo.road.situations import Situation
 
 ROAD = Path(road_scenes.__file__).parent
@@ -46,21 +46,35 @@ def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
     stamp.write_text(version)
     chunks = -(-count // CHUNK)
     missing = [i for i in range(chunks) if not (folder / f"{i:05}.npz").exists()]
-    with ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+    with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_the_parent) as pool:
         jobs = pool.map(_render_chunk, missing, [folder] * len(missing))
         for _ in tqdm(jobs, total=len(missing), desc="rendering scenes", unit="chunk", disable=not missing):
             pass
     arrays: Arrays = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in _ARRAYS.items()}
     for i in tqdm(range(chunks), desc="loading scenes", unit="chunk"):
-        path = folder / f"{i:05}.npz"
-        try:
-            with np.load(path) as chunk:
-                for name, array in arrays.items():
-                    part = array[i * CHUNK : (i + 1) * CHUNK]
-                    part[:] = chunk[name][: len(part)]
-        except (BadZipFile, ValueError, KeyError, EOFError) as error:
-            raise DemoError(f"{path}: damaged ({error}); remove it to render it anew") from error
+        chunk = load(folder / f"{i:05}.npz")
+        for name, array in arrays.items():
+            part = array[i * CHUNK : (i + 1) * CHUNK]
+            part[:] = chunk[name][: len(part)]
     return arrays
+
+
+def save(path: Path, scenes: list[Arrays]) -> None:
+    """As one file, which is there whole or not at all."""
+    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in _ARRAYS.items()}
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.rename(path)
+
+
+def load(path: Path) -> Arrays:
+    """Raises DemoError for a damaged file."""
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name].reshape(-1, *shape) for name, (shape, _) in _ARRAYS.items()}
+    except (BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise DemoError(f"{path}: damaged ({error}); remove it to render it anew") from error
 
 
 def version_of(*paths: Path) -> str:
@@ -69,32 +83,33 @@ def version_of(*paths: Path) -> str:
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _render_chunk(chunk: int, folder: Path) -> None:
-    scenes = list(_scenes(chunk))
-    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in _ARRAYS.items()}
-    partial = folder / f"{chunk:05}.partial"
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.rename(folder / f"{chunk:05}.npz")
+    save(folder / f"{chunk:05}.npz", list(_scenes(chunk)))
 
 
 def _scenes(chunk: int) -> Iterator[Arrays]:
     situations = list(Situation)
     for i in range(chunk * CHUNK, (chunk + 1) * CHUNK):
-        index, seed = i % len(situations), i // len(situations)
-        found = moment(Split.TRAIN, seed, situations[index])
-        scene = observe(found)
-        random = np.random.default_rng([i])
-        others = random.choice([j for j in range(len(situations)) if j != index], ALTERNATIVES, replace=False)
-        yield {
-            "image_frames": scene.image_frames,
-            "ego_history_xyz": scene.ego_history_xyz,
-            "action": scene.action,
-            "situation": np.array(index),
-            "other_action": np.array([imagined_action(found, situations[j]) for j in others]),
-            "other_situation": others,
-        }
+        seed, index = divmod(i, len(situations))
+        yield arrays_of(moment(Split.TRAIN, seed, situations[index]), i)
+
+
+def arrays_of(moment: Moment, seed: int) -> Arrays:
+    """Of one scene; other situations are drawn by the seed."""
+    situations = list(Situation)
+    index = situations.index(moment.situation)
+    scene = observe(moment)
+    random = np.random.default_rng([seed])
+    others = random.choice([j for j in range(len(situations)) if j != index], ALTERNATIVES, replace=False)
+    return {
+        "image_frames": scene.image_frames,
+        "ego_history_xyz": scene.ego_history_xyz,
+        "action": scene.action,
+        "situation": np.array(index),
+        "other_action": np.array([imagined_action(moment, situations[j]) for j in others]),
+        "other_situation": others,
+    }

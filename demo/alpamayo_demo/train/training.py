@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from alpamayo_demo.errors import DemoError
 from .batches import IMAGES, Batch, Batches
 from .losses import Losses, losses
 from .optimizers import optimizers_of
+from .practice import practised
 from .scenes_on_disk import ROAD, version_of
 from .student import IMAGE_TOKENS, Student
 from .tutor import Tutor
@@ -25,6 +27,7 @@ FLOWS = 2  # noises for every scene of a step
 WARM_UP_STEPS, CLIP = 50, 10.0
 WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
+ROUND_STEPS, ROUND_RATE = 200, 0.3  # after each round of practice; of the peak rate, at the first of them
 SAVE_EVERY = 200
 
 
@@ -39,6 +42,7 @@ def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> 
     parts: list[Any] = [student, averaged, tutor, *optimizers]
     made_by = {
         "steps": arguments.steps,
+        "rounds": arguments.rounds,
         "batch": arguments.batch,
         "seed": arguments.seed,
         "scenes": len(batches),
@@ -46,18 +50,26 @@ def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> 
     }
     first = _resume(file, parts, made_by)
     positions, rope_delta = batches.position_ids(student)
-    bar = tqdm(range(first, arguments.steps), initial=first, total=arguments.steps, desc="training", unit="step")
+    practice = arguments.work / "practice"
+    if first == 0:
+        shutil.rmtree(practice, ignore_errors=True)
+    steps = arguments.steps + arguments.rounds * ROUND_STEPS
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc="training", unit="step")
     with (arguments.work / "log.jsonl").open("a" if first else "w") as log:
         for step in bar:
+            rounds, since = divmod(step - arguments.steps, ROUND_STEPS)
+            if rounds >= 0 and (since == 0 or step == first):
+                batches.practice = practised(practice, rounds + 1, averaged, batches, arguments.workers)
             batch = _to(device, batches.draw(arguments.seed, step, arguments.batch))
             random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
             found = losses(student, tutor, batch, positions.to(device), rope_delta, FLOWS, random)
-            _descend(found, [*student.parameters(), *tutor.parameters()], optimizers, _schedule(step, arguments.steps))
+            rate = _schedule(step, arguments.steps, steps)
+            _descend(found, [*student.parameters(), *tutor.parameters()], optimizers, rate)
             _average(averaged, student, min(AVERAGE, (step + 1) / (step + 10)))
             values = {name: value.item() for name, value in found.items()}
             bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
             log.write(json.dumps({"step": step, **values}) + "\n")
-            if (step + 1) % SAVE_EVERY == 0 or step + 1 == arguments.steps:
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 in (arguments.steps, steps):
                 log.flush()
                 _save(file, parts, made_by, step + 1)
     return averaged
@@ -75,11 +87,17 @@ def _descend(found: Losses, parameters: list[Tensor], optimizers: list[torch.opt
         optimizer.step()
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Warm up, then half a cosine down to 2 %."""
+def _schedule(step: int, steps: int, all_steps: int) -> float:
+    """Warm up, then half a cosine down to 2 %; from `steps` on, another, for practice, that begins lower."""
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
-    return 0.02 + 0.98 * (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1))) / 2
+    if step < steps:
+        return _down(1.0, (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1))
+    return _down(ROUND_RATE, (step - steps) / (all_steps - steps))
+
+
+def _down(top: float, share: float) -> float:
+    return 0.02 + (top - 0.02) * (1 + math.cos(math.pi * share)) / 2
 
 
 @torch.no_grad()
