@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from alpamayo_client import AlpamayoClient
+from alpamayo_client import AlpamayoClient, AlpamayoError
 from alpamayo_demo.errors import check_between
 from alpamayo_demo.evaluate.cases import Case, make_cases
 from alpamayo_demo.evaluate.predictions import Sampling, ask
@@ -21,6 +21,7 @@ from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, is_repository, served, shown
+from alpamayo_serve.errors import LaunchError
 from tqdm import tqdm
 
 USUAL = Sampling()
@@ -61,12 +62,16 @@ def measure(source: Path, per_situation: int, command: str) -> Result:
     }
     if beyond := [str(sampling.samples) for sampling in SWEEPS["samples"] if sampling not in scored]:
         not_run[f"K {', '.join(beyond)}"] = f"the repository takes {most} trajectories at most"
-    rows["precision"] = {about["precision"]: scored[USUAL]}
+    rows["precision"] = {f"{about['precision']} ({about['denoiser']})": scored[USUAL]}
     if is_repository(source):
         not_run["fp32 against bf16"] = "an exported repository has its precision already; give the checkpoint"
     else:
-        with served(source, "bf16", "torch") as client:
-            (rows["precision"]["bf16 (torch)"],) = drive(client, cases, [USUAL])
+        for precision in ("fp32", "bf16"):
+            try:
+                with served(source, precision, "torch") as client:
+                    (rows["precision"][f"{precision} (torch)"],) = drive(client, cases, [USUAL])
+            except (AlpamayoError, LaunchError) as error:  # what was measured before is worth having
+                not_run[f"{precision} (torch)"] = str(error)
     return {
         "benchmark": "accuracy",
         "command": command,

@@ -22,7 +22,7 @@ from .pictures.sheet import Answered, sheet
 from .road.routes import route
 from .road.scenes import DrivingScene, Split, moment, observe
 from .road.situations import Situation
-from .served import CHECKPOINT, ROOT
+from .served import CHECKPOINT, GIVE_UP_S, ROOT
 
 OUTPUT = ROOT / "out" / "demo"
 SEED, ROUTE, ROUTE_S = 0, 4, 20.0  # of the held-out scenes; of the drive
@@ -95,7 +95,12 @@ def ask_about_situations(client: AlpamayoClient, path: Path) -> None:
         found = moment(Split.HELD_OUT, SEED, situation)
         scene = observe(found)
         prediction = client.predict(
-            scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot, num_traj_samples=6, seed=SEED
+            scene.image_frames,
+            scene.ego_history_xyz,
+            scene.ego_history_rot,
+            num_traj_samples=6,
+            seed=SEED,
+            timeout_s=GIVE_UP_S,
         )
         answers.append(Answered(found, scene, prediction))
     sheet(answers).save(path)

@@ -16,6 +16,7 @@ from .errors import DemoError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = ROOT / "demo" / "checkpoint"
+GIVE_UP_S = 120.0  # no answer comes that has taken so long
 
 
 @contextmanager

@@ -39,6 +39,14 @@ def test_cases_are_the_split_s_scenes_every_situation_in_turn():
         assert cases[index].moment.situation is cases[index].situation
 
 
+def test_other_seeds_are_other_cases():
+    (case, *_) = make_cases(Split.HELD_OUT, 1, first_seed=5)
+    again = scene(Split.HELD_OUT, 5, SITUATIONS[0])
+    np.testing.assert_array_equal(case.scene.image_frames, again.image_frames)
+
+
 def test_no_scenes():
     with pytest.raises(DemoError, match="got 0, wanted at least 1"):
         make_cases(Split.HELD_OUT, 0)
+    with pytest.raises(DemoError, match="first seed: got -1, wanted at least 0"):
+        make_cases(Split.HELD_OUT, 1, -1)

@@ -63,7 +63,7 @@ def test_nowhere_to_write(capsys, tmp_path, command):
         assert f"--output {output}" in refused(capsys, command, GOLDEN, "--output", output)
 
 
-@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("seed", -1), ("seed", 2**53)])
+@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("first-seed", -1), ("seed", -1), ("seed", 2**53)])
 def test_numbers_out_of_range(capsys, option, value):
     assert f"{option}: got {value}, wanted" in refused(capsys, evaluate, GOLDEN, f"--{option}", value)
 

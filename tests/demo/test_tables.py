@@ -18,7 +18,7 @@ def test_markdown():
 
 
 def test_cells():
-    assert accuracy_cells(METRES | THOUGHTS) == ["1.23", "0.50", "1.00", "2.00", "25 %", "100 %", "100 %"]
+    assert accuracy_cells(METRES | THOUGHTS) == ["1.23", "0.50", "1.00", "2.00", "25 %", "99 %", "100 %"]
     assert accuracy_cells(METRES)[-2:] == ["-", "-"]
 
 
@@ -26,11 +26,11 @@ def test_the_evaluation_s_table():
     scored = METRES | THOUGHTS
     printed = table(
         {
-            "settings": {"samples": 3, "scenes": 34, "split": "hard"},
+            "settings": {"samples": 3, "scenes": 34, "split": "hard", "first_seed": 7},
             "machine": MACHINE,
             "command": "command",
             "model": PART | {"overall": scored, "by_situation": {"RED_LIGHT": scored}},
-            "baselines": {"blind": PART},
+            "baselines": {"blind": PART | {"by_situation": {"RED_LIGHT": METRES}}},
             "driver": PART,
             "probes": {
                 "frames_swapped": {"own_min_ade_m": 0.5, "swapped_min_ade_m": 2.0, "ratio": 4.0},
@@ -38,12 +38,12 @@ def test_the_evaluation_s_table():
             },
         }
     )
-    assert "| *Stop at the red light.* | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 100 % | 100 % |" in printed
-    assert "| blind | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | - | - |" in printed
+    assert "| *Stop at the red light.* | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 99 % | 100 % | 0.50 (2.00) |" in printed
+    assert "| **all situations** | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 99 % | 100 % | 0.50 (2.00) |" in printed
     assert "minADE@3" in printed
     assert "| driver | 1.25 (1.25) | 1.250 (1.250) | 1.2 (1.2) | 1.25 (1.25) | 0.00 (0.00) | 25 % |" in printed
     assert "minADE@3 is 2.00 m: 4.0 times its own 0.50 m." in printed
-    assert printed.endswith("34 hard scenes; abacus, 2 cores; commit abc; `command`")
+    assert printed.endswith("34 hard scenes, seeds from 7; abacus, 2 cores; commit abc; `command`")
 
 
 def test_the_benchmark_s_table():
@@ -57,6 +57,6 @@ def test_the_benchmark_s_table():
             "not_run": {"fp32 against bf16": "no GPU"},
         }
     )
-    assert "| Euler steps 2 | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 100 % | 100 % | 3.2 | 123 |" in printed
+    assert "| Euler steps 2 | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 99 % | 100 % | 3.2 | 123 |" in printed
     assert "Euler steps 10, K 6, temperature 0.6. 17 held-out scenes." in printed
     assert "fp32 against bf16: not run: no GPU." in printed

@@ -1,11 +1,14 @@
 """Bad input to `python -m alpamayo_demo.train` is refused before anything is rendered."""
 
+import numpy as np
 import pytest
 import torch
 from alpamayo_demo.errors import DemoError
+from alpamayo_demo.road.scenes import Split, scene
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train import scenes_on_disk
 from alpamayo_demo.train.cli import main
+from alpamayo_demo.train.loss_plot import plot_losses
 from alpamayo_export.export import open_checkpoint
 from PIL import Image
 
@@ -17,6 +20,9 @@ from PIL import Image
         (["--batch", "0"], "--batch: got 0, wanted at least 1"),
         (["--workers", "-1"], "--workers: got -1, wanted at least 1"),
         (["--rounds", "-1"], "--rounds: got -1, wanted at least 0"),
+        (["--rounds", "1001"], "--rounds: got 1001, wanted at most 1000"),
+        (["--workers", "1000000000"], "--workers: got 1000000000, wanted at most 256"),
+        (["--scenes", "10000000"], "got 10000000, wanted at most 1000000"),
         (["--scenes", "31"], "got 31, wanted at least 32"),
         (["--seed", "-1"], "--seed: got -1, wanted at least 0"),
         (["--seed", str(2**64)], "--seed: got 18446744073709551616, wanted at most 4294967296"),
@@ -95,8 +101,25 @@ def test_scenes_are_rendered_once_and_by_this_version_of_the_road(tmp_path, rend
         render_one_chunk(tmp_path)
 
 
+def test_rendered_scenes_are_those_of_the_training_split(tmp_path, render_one_chunk):
+    found = render_one_chunk(tmp_path)
+    for i, situation in enumerate(Situation):
+        np.testing.assert_array_equal(found["image_frames"][i], scene(Split.TRAIN, 0, situation).image_frames)
+        assert found["situation"][i] == i
+
+
 def test_a_damaged_file_of_scenes_is_named(tmp_path, render_one_chunk):
     render_one_chunk(tmp_path)
     (tmp_path / "00000.npz").write_bytes(b"PK of a disk that was full")
     with pytest.raises(DemoError, match=r"00000\.npz: damaged"):
         render_one_chunk(tmp_path)
+    with (tmp_path / "00000.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DemoError, match=r"00000\.npz: damaged"):
+        render_one_chunk(tmp_path)
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "flow"')
+    with pytest.raises(DemoError, match=r"log\.jsonl: damaged"):
+        plot_losses(tmp_path / "log.jsonl", tmp_path / "losses.png")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alpamayo_demo.errors import check_between
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.routes import route
@@ -39,6 +40,8 @@ def measure(arguments: argparse.Namespace, command: str) -> Result:
     with client_of(arguments.source, arguments.url) as client:
         about["settings"]["source"] = arguments.url or shown(arguments.source or CHECKPOINT)
         about["served"] = client.metadata()
+        most = about["served"]["limits"]["max_trajectories"]
+        check_between("trajectories of a plan (the repository's limit is too low)", planners.DRAWN, 1, most)
         return about | {"routes": drive_routes(planners.model(client), seeds, arguments.seconds)}
 
 

@@ -3,10 +3,10 @@
 from alpamayo_client import AlpamayoClient
 
 from alpamayo_demo.road.scenes import Moment, imagined_action, imagined_future, observe
+from alpamayo_demo.served import GIVE_UP_S
 
 from .loop import Plan, Planner
 
-GIVE_UP_S = 120.0
 DRAWN = 6  # trajectories for a thought: what chance adds to one of them is averaged out
 
 

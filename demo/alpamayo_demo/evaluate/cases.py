@@ -24,14 +24,16 @@ class Case:
         return self.scene.situation
 
 
-def make_cases(split: Split, per_situation: int) -> list[Case]:
-    """Seeds 0, 1 .. `per_situation` - 1 of the split, each with every situation in turn.
+def make_cases(split: Split, per_situation: int, first_seed: int = 0) -> list[Case]:
+    """`per_situation` seeds of the split from `first_seed` on, each with every situation in turn.
 
     Raises:
-        DemoError: `per_situation` is less than 1.
+        DemoError: `per_situation` is less than 1, or `first_seed` less than 0.
     """
     check_between("scenes per situation", per_situation, 1)
-    keys = [(seed, situation) for seed in range(per_situation) for situation in SITUATIONS]
+    check_between("first seed", first_seed, 0)
+    seeds = range(first_seed, first_seed + per_situation)
+    keys = [(seed, situation) for seed in seeds for situation in SITUATIONS]
     moments = (moment(split, seed, situation) for seed, situation in keys)
     return [Case(it, observe(it)) for it in tqdm(moments, total=len(keys), desc="rendering", unit="scene")]
 

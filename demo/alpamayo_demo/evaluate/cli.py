@@ -34,12 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
     check_between("--scenes-per-situation", arguments.scenes_per_situation, 1)
+    check_between("--first-seed", arguments.first_seed, 0)
     sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
     machine = describe()
     with client_of(arguments.source, arguments.url) as client:
         about = client.metadata()
         check_between("--samples", sampling.samples, 1, about["limits"]["max_trajectories"])
-        cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation)
+        cases = make_cases(SPLITS[arguments.split], arguments.scenes_per_situation, arguments.first_seed)
         return {
             "benchmark": "driving",
             "command": command,
@@ -48,6 +49,7 @@ def measure(arguments: argparse.Namespace, command: str) -> Result:
                 "source": arguments.url or shown(arguments.source or CHECKPOINT),
                 "split": arguments.split,
                 "scenes": len(cases),
+                "first_seed": arguments.first_seed,
                 **asdict(sampling),
             },
             "served": about,
@@ -59,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alpamayo_demo.evaluate", description=__doc__)
     add_source(parser)
     parser.add_argument("--scenes-per-situation", type=int, default=12, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, metavar="N", help="of the scenes; another, other scenes (%(default)s)"
+    )
     parser.add_argument("--split", choices=SPLITS, default="held-out", help="default: %(default)s")
     parser.add_argument(
         "--samples", type=int, default=Sampling.samples, metavar="K", help="thoughts a scene (default: %(default)s)"

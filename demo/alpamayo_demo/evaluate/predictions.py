@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from alpamayo_demo.errors import check_between
 from alpamayo_demo.road.scenes import DrivingScene
+from alpamayo_demo.served import GIVE_UP_S
 
 from .cases import Case, partners
 
@@ -65,6 +66,7 @@ def ask(
         inference_steps=sampling.inference_steps,
         seed=sampling.seed + index,
         reasoning=None if thought is None else [thought] * sampling.samples,
+        timeout_s=GIVE_UP_S,
     )
 
 

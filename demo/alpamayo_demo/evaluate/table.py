@@ -1,5 +1,6 @@
 """The result as markdown."""
 
+from math import floor
 from typing import Any
 
 from alpamayo_demo.measured_on import provenance
@@ -27,10 +28,19 @@ def _accuracy(result: dict[str, Any]) -> str:
     model, k = result["model"], result["settings"]["samples"]
     header = ["", "minADE@1, m", f"minADE@{k}, m", "ADE of mean, m", f"minFDE@{k}, m", f"miss rate@{k}"]
     header += ["right thought", "thought complete"]
-    named = {f"*{Situation[name].value}*": scores for name, scores in model["by_situation"].items()}
-    rows = named | {"**all situations**": model["overall"]}
-    rows |= {name: baseline["overall"] for name, baseline in result["baselines"].items()}
-    return markdown([header, *([name, *accuracy_cells(scores)] for name, scores in rows.items())])
+    header += [f"{name}: ADE (FDE), m" for name in result["baselines"]]
+    blind = result["baselines"].values()
+    rows = [
+        [f"*{Situation[name].value}*", *accuracy_cells(scores), *(_ends(it["by_situation"][name]) for it in blind)]
+        for name, scores in model["by_situation"].items()
+    ]
+    overall = ["**all situations**", *accuracy_cells(model["overall"]), *(_ends(it["overall"]) for it in blind)]
+    return markdown([header, *rows, overall])
+
+
+def _ends(scores: Scores) -> str:
+    """Of who has one trajectory."""
+    return f"{scores['min_ade_m']:.2f} ({scores['min_fde_m']:.2f})"
 
 
 def accuracy_cells(scores: Scores) -> list[str]:
@@ -41,7 +51,8 @@ def accuracy_cells(scores: Scores) -> list[str]:
 
 
 def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
+    """Rounded down: 100 % are all of them."""
+    return "-" if share is None else f"{floor(100 * share + 1e-9)} %"
 
 
 def _horizons(result: dict[str, Any]) -> str:
@@ -85,4 +96,5 @@ def _probes(result: dict[str, Any]) -> str:
 
 
 def _source(result: dict[str, Any]) -> str:
-    return f"{result['settings']['scenes']} {result['settings']['split']} scenes; {provenance(result)}"
+    settings = result["settings"]
+    return f"{settings['scenes']} {settings['split']} scenes, seeds from {settings['first_seed']}; {provenance(result)}"

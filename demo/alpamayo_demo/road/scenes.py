@@ -1,4 +1,6 @@
-"""Driving scenes from seeds: what the model is trained and judged on. The same seed is the same scene everywhere."""
+"""Driving scenes from seeds: what the model is trained and judged on. The same seed is the same scene everywhere, with
+the numpy that `constraints.txt` pins.
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -45,18 +47,20 @@ class Split(IntEnum):
     HELD_OUT = 1
     HARD = 2
     """Tighter curves, slower vehicles ahead and quicker pedestrians than in TRAIN and HELD_OUT, and drives that begin
-    above the driver's set speed.
+    above the driver's set speed, where the situation leaves that open.
     """
 
 
 @dataclass(frozen=True)
 class Habits:
-    """What a driver does otherwise than the driver of `road.driver`."""
+    """What a driver does otherwise than the driver of `road.driver`. A drive draws how much of each."""
 
     aside_m: float = 0.0
     """Wanders from side to side over seconds by a standard deviation of at most this."""
     uneven_mps2: float = 0.25
-    """Scale of the noise on its acceleration."""
+    """The noise on its acceleration has a standard deviation of at most 1.5 times this."""
+    unsteady_1pm: float = 0.0035
+    """As `uneven_mps2`, of the noise on its curvature."""
     standstill_gap_m: float = STANDSTILL_GAP_M
     """Stops this far before what it stops for."""
 
@@ -69,6 +73,9 @@ class Moment:
     past: list[tuple[World, Ego]]
     """16 poses, the last is at t0, each with the world as it was."""
     last_accel: float
+    """What the driver wanted a step before, in m/s2, whatever its unsteady foot made of that: it does not jerk against
+    this.
+    """
     situation: Situation
 
     @property
@@ -212,15 +219,12 @@ def _inattentive(random: Random) -> Habits:
 
 
 def _drive(random: Random, world: World, ego: Ego, steps: int, habits: Habits) -> list[tuple[World, Ego, Step]]:
-    """(world, car, what the driver does) at every step, with noise on what is really done.
-
-    How unsteady its hands and feet are is the drive's own, up to what its habits are.
-    """
+    """(world, car, what the driver wants to do) at every step, with noise on what is really done."""
     wandering = random.uniform(0, habits.aside_m)
     aside = wandering * random.normal()
     wander = wandering * random.normal(size=steps)
     unsteady = np.zeros(2)
-    amount = np.array([habits.uneven_mps2, 0.0035]) * random.uniform(0, 1.5)
+    amount = np.array([habits.uneven_mps2, habits.unsteady_1pm]) * random.uniform(0, 1.5)
     noise = random.normal(size=(steps, 2))
     trail: list[tuple[World, Ego, Step]] = []
     accel = 0.0

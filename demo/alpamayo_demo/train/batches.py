@@ -24,7 +24,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
 from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
 
 IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
-OBEDIENCE = 0.15  # of the scenes come with another situation's thought, and what a driver does who has it
+OBEDIENCE = 0.15  # of the scenes come with another situation's thought and the (counterfactual) action of who has it
 BRIGHTNESS, GRAIN = 0.15, 0.02
 FALSE_HISTORIES, FALSE_CURVATURE, FALSE_ACCEL = 0.8, 0.012, 1.2  # share of the scenes; standard deviations, 1/m, m/s2
 
@@ -71,8 +71,8 @@ class Batches:
         self.is_history = self.prompt == config.traj_token_ids["history"]
         self.checkpoint = checkpoint
         self.scenes = scenes
-        self.practice: Arrays | None = None
-        """Scenes that the student drove into: half of a batch, where there are any."""
+        self.practice: list[Arrays] = []
+        """Of every round, scenes that the student drove into: half of a batch, where there are any."""
         space = config.action_space
         self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
         self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
@@ -94,10 +94,10 @@ class Batches:
         return positions, int(delta)
 
     def draw(self, seed: int, step: int, size: int) -> Batch:
-        """The batch of a training step: the same for the same seed and step."""
+        """The batch of a training step: the same for the same seed, step and practice."""
         random = np.random.default_rng([seed, step])
-        practised = min(size // 2, len(self.practice["situation"])) if self.practice else 0
-        scenes = _drawn(random, self.scenes, size - practised)
+        practised = min(size // 2, sum(len(part["situation"]) for part in self.practice))
+        scenes = _drawn(random, [self.scenes], size - practised)
         if self.practice:
             others = _drawn(random, self.practice, practised)
             scenes = {name: np.concatenate([array, others[name]]) for name, array in scenes.items()}
@@ -140,24 +140,32 @@ class Batches:
         return action.numpy() * self.std + self.mean
 
 
-def _drawn(random: np.random.Generator, scenes: Arrays, count: int) -> Arrays:
-    rows = np.sort(random.choice(len(scenes["situation"]), count, replace=False))
-    return {name: array[rows] for name, array in scenes.items()}
+def _drawn(random: np.random.Generator, parts: list[Arrays], count: int) -> Arrays:
+    """`count` of all scenes in `parts`."""
+    sizes = [len(part["situation"]) for part in parts]
+    rows = np.sort(random.choice(sum(sizes), count, replace=False))
+    of_part = np.split(rows, np.searchsorted(rows, np.cumsum(sizes)[:-1]))
+    starts = np.cumsum([0, *sizes[:-1]])
+    return {
+        name: np.concatenate([part[name][own - start] for part, own, start in zip(parts, of_part, starts, strict=True)])
+        for name in parts[0]
+    }
 
 
 def falsified(random: np.random.Generator, ego_history_xyz: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Most histories bent and stretched, with the speed and the heading at t0 left as they are.
+    """Most histories bent and stretched, with the speed and the heading at t0 left as they are: an augmentation.
 
     Who drives as the driver does has braked and steered already, so what comes next could be read off the history
-    without a look at the road; in closed loop, such a model goes on with its own mistakes.
+    without a look at the road; in closed loop, such a model goes on with its own mistakes (causal confusion, de Haan
+    et al., 2019).
     """
     scenes = len(ego_history_xyz)
     xyz = ego_history_xyz.copy()
     way = -xyz[:, :1, 0]  # (scenes, 1) metres, from the first pose to t0
-    false = (random.random((scenes, 1)) < FALSE_HISTORIES) & (way > 0.5)  # a standing car stands
+    false = (random.random((scenes, 1)) < FALSE_HISTORIES) & (way > 0.5)  # who has stood all the time has stood
     curvature = np.where(false, random.normal(0, FALSE_CURVATURE, (scenes, 1)), 0)
     seconds = DT_S * np.arange(1 - xyz.shape[1], 1)
-    most = way / seconds[0] ** 2  # half the way: it does not go backwards
+    most = way / seconds[0] ** 2  # half the way: at a steady speed, it would not go backwards
     accel = np.where(false, np.clip(random.normal(0, FALSE_ACCEL, (scenes, 1)), -most, most), 0)
     xyz[:, :, 1] += curvature * xyz[:, :, 0] ** 2 / 2
     xyz[:, :, 0] += accel * seconds**2 / 2

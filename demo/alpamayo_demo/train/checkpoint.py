@@ -43,9 +43,10 @@ def write_configs(folder: Path) -> None:
 def write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
     """`weights`: by the released names, float32."""
     plain = {name: tensor.detach().float().contiguous() for name, tensor in weights.items()}
-    file = folder / "model.safetensors"
-    save_file(plain, file)
-    file.chmod(0o644)  # as all files of a repository
+    file, partial = folder / "model.safetensors", folder / "model.partial"
+    save_file(plain, partial)
+    partial.chmod(0o644)  # as all files of a repository
+    partial.rename(file)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MAX_BYTES:
         raise ValueError(f"{folder} has {size} bytes; the repository holds checkpoints of at most {MAX_BYTES}")

@@ -20,10 +20,17 @@ from .checkpoint import write_configs, write_weights
 from .loss_plot import plot_losses
 from .scenes_on_disk import rendered_scenes
 from .student import Student, order_history_tokens
-from .training import train
+from .training import Course, train
 
 WORK = ROOT / "out" / "train-demo"
-MAX_SEED = 2**32  # times a million it is still a seed of torch's
+BOUNDS = {
+    "steps": (1, 1_000_000),
+    "rounds": (0, 1000),
+    "batch": (1, 4096),
+    "workers": (1, 256),
+    "seed": (0, 2**32),  # times a million it is still a seed of torch's
+}
+MAX_SCENES = 1_000_000  # 190 GB
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,11 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Raises DemoError."""
-    for name in ("steps", "batch", "workers"):
-        check_between(f"--{name}", getattr(arguments, name), 1)
-    check_between("--rounds", arguments.rounds, 0)
-    check_between("--scenes, of which a batch is drawn", arguments.scenes, arguments.batch)
-    check_between("--seed", arguments.seed, 0, MAX_SEED)
+    for name, (least, most) in BOUNDS.items():
+        check_between(f"--{name}", getattr(arguments, name), least, most)
+    check_between("--scenes, of which a batch is drawn", arguments.scenes, arguments.batch, MAX_SCENES)
     untrained = arguments.work / "checkpoint"
     write_configs(untrained)
     check_output(arguments.output, untrained)
@@ -63,7 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     student = Student.of(checkpoint)
     config = checkpoint.config
     order_history_tokens(student, config.traj_token_start_idx + config.future_bins, config.history_tokenizer.num_bins)
-    averaged = train(student, batches, arguments)
+    course = Course(arguments.steps, arguments.rounds, arguments.batch, arguments.seed)
+    averaged = train(student, batches, course, arguments.work, arguments.workers)
     write_configs(arguments.output)
     write_weights(arguments.output, averaged.state_dict())
     plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png")

@@ -13,7 +13,10 @@ SMOOTH_STEPS = 50
 
 def plot_losses(log: Path, picture: Path) -> None:
     """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write. Raises DemoError."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    try:
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    except ValueError as error:
+        raise DemoError(f"{log}: damaged ({error}); remove the state beside it to train anew") from error
     if not lines:
         raise DemoError(f"{log}: no losses in it; remove the state beside it to train anew")
     last = {line["step"]: line for line in lines}  # steps after the last save are done again when training goes on

@@ -1,4 +1,5 @@
-"""Practice: the student drives, and learns what the driver would do from where that led (DAgger, Ross et al., 2011).
+"""Practice: the student drives, and learns what the driver would do from where that led (DAgger, Ross et al., 2011;
+a round is an iteration of it).
 
 Scenes from the driver's own drives do not show what a driver does not get into; in closed loop, a model does.
 """
@@ -16,6 +17,7 @@ from alpamayo_demo.drive.loop import PLAN_STEPS, Ride
 from alpamayo_demo.drive.outline import touched
 from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.routes import long_road
+from alpamayo_demo.road.scenes import WAYPOINTS
 from alpamayo_demo.road.situations import Situation
 
 from .batches import Batches
@@ -28,24 +30,14 @@ LOST_M = 2.5  # from the middle of its lane
 DRAWN, FLOW_STEPS = 2, 5  # trajectories that are averaged, and how they are integrated: roughly, as this is practice
 
 
-def practised(folder: Path, rounds: int, student: Student, batches: Batches, workers: int) -> Arrays:
-    """The scenes of the first `rounds` rounds. Those that are not in `folder` are driven now."""
-    folder.mkdir(exist_ok=True)
-    for i in range(rounds):
-        path = folder / f"{i:02}.npz"
-        if not path.exists():
-            save(path, _driven(range(i * ROUTES, (i + 1) * ROUTES), student, batches, workers))
-    found = [load(folder / f"{i:02}.npz") for i in range(rounds)]
-    return {name: np.concatenate([scenes[name] for scenes in found]) for name in found[0]}
-
-
-def _driven(seeds: range, student: Student, batches: Batches, workers: int) -> list[Arrays]:
-    """A scene for every plan, on routes with these seeds. Who is lost is not followed further."""
+def practise(path: Path, number: int, student: Student, batches: Batches, workers: int) -> Arrays:
+    """A round of practice, kept in the file `path`: a scene for every plan. Who is lost is not followed further."""
+    seeds = range(number * ROUTES, (number + 1) * ROUTES)
     rides = {seed: Ride(*long_road(np.random.default_rng([SEED_SPACE, seed]), _situation(seed))) for seed in seeds}
     found: list[Arrays] = []
     with ProcessPoolExecutor(workers, initializer=leave_interrupts_to_the_parent) as pool:
         for _ in tqdm(range(round(SECONDS / DT_S) // PLAN_STEPS), desc="practising", unit="plan", leave=False):
-            rides = {seed: ride for seed, ride in rides.items() if not _lost(ride)}
+            rides = {seed: ride for seed, ride in rides.items() if not lost(ride)}
             if not rides:
                 break
             moments = [ride.moment() for ride in rides.values()]
@@ -55,7 +47,8 @@ def _driven(seeds: range, student: Student, batches: Batches, workers: int) -> l
             for ride, action in zip(rides.values(), actions.tolist(), strict=True):
                 for accel, curvature in action[:PLAN_STEPS]:
                     ride.go(accel, curvature)
-    return found
+    save(path, found)
+    return load(path)
 
 
 def _situation(seed: int) -> Situation:
@@ -63,7 +56,8 @@ def _situation(seed: int) -> Situation:
     return list(Situation)[seed % len(Situation)]
 
 
-def _lost(ride: Ride) -> bool:
+def lost(ride: Ride) -> bool:
+    """Far off its lane, or into something."""
     off = abs(ride.ego.d - ride.world.path_d(ride.ego.s))
     return off > LOST_M or touched(ride.world, ride.ego) is not None
 
@@ -80,7 +74,8 @@ def plans(student: Student, batches: Batches, scenes: Arrays) -> NDArray[np.floa
     kv_cache = kv_cache.repeat_interleave(DRAWN, dim=2)
     sees = (torch.arange(length, device=device) <= stop[:, None]).repeat_interleave(DRAWN, dim=0)
     position = (rope_delta + stop + 1).repeat_interleave(DRAWN)
-    x: Tensor = torch.randn(DRAWN, 64, 2, generator=torch.Generator().manual_seed(0)).to(device).repeat(size, 1, 1)
+    noise = torch.randn(DRAWN, WAYPOINTS, 2, generator=torch.Generator().manual_seed(0))
+    x: Tensor = noise.to(device).repeat(size, 1, 1)
     for i in range(FLOW_STEPS):
         t = torch.full((len(x),), i / FLOW_STEPS, device=device)
         x = x + student.velocity(x, t, kv_cache, sees, position) / FLOW_STEPS

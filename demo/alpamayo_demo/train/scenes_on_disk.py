@@ -73,7 +73,7 @@ def load(path: Path) -> Arrays:
     try:
         with np.load(path) as arrays:
             return {name: arrays[name].reshape(-1, *shape) for name, (shape, _) in _ARRAYS.items()}
-    except (BadZipFile, ValueError, KeyError, EOFError) as error:
+    except (BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
         raise DemoError(f"{path}: damaged ({error}); remove it to render it anew") from error
 
 

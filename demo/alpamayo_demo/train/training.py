@@ -1,11 +1,11 @@
 """The training: from random weights to the average of those it went through."""
 
-import argparse
 import copy
 import json
 import math
 import pickle
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from alpamayo_demo.drive import loop
 from alpamayo_demo.errors import DemoError
 
 from .batches import IMAGES, Batch, Batches
 from .losses import Losses, losses
 from .optimizers import optimizers_of
-from .practice import practised
-from .scenes_on_disk import ROAD, version_of
+from .practice import practise
+from .scenes_on_disk import ROAD, Arrays, load, version_of
 from .student import IMAGE_TOKENS, Student
 from .tutor import Tutor
 
@@ -31,48 +32,75 @@ ROUND_STEPS, ROUND_RATE = 200, 0.3  # after each round of practice; of the peak 
 SAVE_EVERY = 200
 
 
-def train(student: Student, batches: Batches, arguments: argparse.Namespace) -> Student:
-    """The average of the student's weights, after all steps."""
+@dataclass(frozen=True)
+class Course:
+    """`steps` on the driver's own scenes, then `rounds` of practice with ROUND_STEPS after each."""
+
+    steps: int
+    rounds: int
+    batch: int
+    """Scenes of a step."""
+    seed: int
+
+    @property
+    def all_steps(self) -> int:
+        return self.steps + self.rounds * ROUND_STEPS
+
+    def rounds_before(self, step: int) -> int:
+        return max(0, (step - self.steps) // ROUND_STEPS + 1)
+
+
+def train(student: Student, batches: Batches, course: Course, work: Path, workers: int) -> Student:
+    """The average of the student's weights, after all steps. State, log and practice are kept in the folder `work`, and
+    what was interrupted goes on from there; `workers` processes render what is practised.
+
+    Raises DemoError if `work` is of another training, or damaged.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     student.to(device).train()
     averaged = copy.deepcopy(student).requires_grad_(False)
     tutor = Tutor(IMAGES, IMAGE_TOKENS, student.hidden_size).to(device)
     optimizers = optimizers_of(student, tutor)
-    file = arguments.work / "state.pt"
+    file = work / "state.pt"
     parts: list[Any] = [student, averaged, tutor, *optimizers]
-    made_by = {
-        "steps": arguments.steps,
-        "rounds": arguments.rounds,
-        "batch": arguments.batch,
-        "seed": arguments.seed,
-        "scenes": len(batches),
-        "code": version_of(Path(__file__).parent, ROAD),
-    }
+    code = version_of(Path(__file__).parent, ROAD, Path(loop.__file__).parent)
+    made_by = {**asdict(course), "scenes": len(batches), "code": code}
     first = _resume(file, parts, made_by)
     positions, rope_delta = batches.position_ids(student)
-    practice = arguments.work / "practice"
     if first == 0:
-        shutil.rmtree(practice, ignore_errors=True)
-    steps = arguments.steps + arguments.rounds * ROUND_STEPS
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc="training", unit="step")
-    with (arguments.work / "log.jsonl").open("a" if first else "w") as log:
+        shutil.rmtree(work / "practice", ignore_errors=True)
+    (work / "practice").mkdir(exist_ok=True)
+    bar = tqdm(range(first, course.all_steps), initial=first, total=course.all_steps, desc="training", unit="step")
+    with (work / "log.jsonl").open("a" if first else "w") as log:
         for step in bar:
-            rounds, since = divmod(step - arguments.steps, ROUND_STEPS)
-            if rounds >= 0 and (since == 0 or step == first):
-                batches.practice = practised(practice, rounds + 1, averaged, batches, arguments.workers)
-            batch = _to(device, batches.draw(arguments.seed, step, arguments.batch))
-            random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
+            while len(batches.practice) < course.rounds_before(step):
+                batches.practice.append(_round_of_practice(work, course, step, averaged, batches, workers))
+            batch = _to(device, batches.draw(course.seed, step, course.batch))
+            random = torch.Generator().manual_seed(course.seed * 1_000_003 + step)
             found = losses(student, tutor, batch, positions.to(device), rope_delta, FLOWS, random)
-            rate = _schedule(step, arguments.steps, steps)
+            rate = _schedule(step, course)
             _descend(found, [*student.parameters(), *tutor.parameters()], optimizers, rate)
             _average(averaged, student, min(AVERAGE, (step + 1) / (step + 10)))
             values = {name: value.item() for name, value in found.items()}
             bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
             log.write(json.dumps({"step": step, **values}) + "\n")
-            if (step + 1) % SAVE_EVERY == 0 or step + 1 in (arguments.steps, steps):
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 in (course.steps, course.all_steps):
                 log.flush()
                 _save(file, parts, made_by, step + 1)
     return averaged
+
+
+def _round_of_practice(
+    work: Path, course: Course, step: int, student: Student, batches: Batches, workers: int
+) -> Arrays:
+    """The next: driven now, or before an interruption."""
+    number = len(batches.practice)
+    path = work / "practice" / f"{number:02}.npz"
+    if path.exists():
+        return load(path)
+    if step != course.steps + number * ROUND_STEPS:  # who would drive it now has learnt since
+        raise DemoError(f"{path}: is missing; remove {work / 'state.pt'} to begin anew")
+    return practise(path, number, student, batches, workers)
 
 
 def _descend(found: Losses, parameters: list[Tensor], optimizers: list[torch.optim.Optimizer], rate: float) -> None:
@@ -87,13 +115,13 @@ def _descend(found: Losses, parameters: list[Tensor], optimizers: list[torch.opt
         optimizer.step()
 
 
-def _schedule(step: int, steps: int, all_steps: int) -> float:
-    """Warm up, then half a cosine down to 2 %; from `steps` on, another, for practice, that begins lower."""
+def _schedule(step: int, course: Course) -> float:
+    """Warm up, then half a cosine down to 2 %; then another, for practice, that begins lower."""
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
-    if step < steps:
-        return _down(1.0, (step - WARM_UP_STEPS) / max(steps - WARM_UP_STEPS, 1))
-    return _down(ROUND_RATE, (step - steps) / (all_steps - steps))
+    if step < course.steps:
+        return _down(1.0, (step - WARM_UP_STEPS) / max(course.steps - WARM_UP_STEPS, 1))
+    return _down(ROUND_RATE, (step - course.steps) / (course.all_steps - course.steps))
 
 
 def _down(top: float, share: float) -> float:
@@ -124,7 +152,10 @@ def _resume(file: Path, parts: list[Any], made_by: dict[str, Any]) -> int:
         return 0
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        found, values, step = state["made_by"], state["parts"], int(state["step"])
+        found, values, step = dict(state["made_by"]), state["parts"], int(state["step"])
+        if found == made_by:
+            for part, value in zip(parts, values, strict=True):
+                part.load_state_dict(value)
     except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
         raise DemoError(f"{file}: no state of a training ({error}); remove it to begin anew") from error
     if found != made_by:
@@ -132,6 +163,4 @@ def _resume(file: Path, parts: list[Any], made_by: dict[str, Any]) -> int:
             f"{name} {found.get(name)}, not {it}" for name, it in made_by.items() if found.get(name) != it
         )
         raise DemoError(f"{file}: of another training ({differs}); remove it to begin anew, or ask for the same")
-    for part, value in zip(parts, values, strict=True):
-        part.load_state_dict(value)
     return step
