@@ -28,7 +28,8 @@ FLOWS = 2  # noises for every scene of a step
 WARM_UP_STEPS, CLIP = 50, 10.0
 WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
-ROUND_STEPS, ROUND_RATE = 200, 0.3  # after each round of practice; of the peak rate, at the first of them
+ROUND_STEPS = 200  # after each round of practice
+CYCLE_ROUNDS, CYCLE_RATE = 5, 0.3  # of practice: the rate falls from this share of the peak's, and again
 SAVE_EVERY = 200
 
 
@@ -116,12 +117,15 @@ def _descend(found: Losses, parameters: list[Tensor], optimizers: list[torch.opt
 
 
 def _schedule(step: int, course: Course) -> float:
-    """Warm up, then half a cosine down to 2 %; then another, for practice, that begins lower."""
+    """Warm up, then half a cosine down to 2 %; for practice again and again, from lower (SGDR, Loshchilov and Hutter,
+    2017).
+    """
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
     if step < course.steps:
         return _down(1.0, (step - WARM_UP_STEPS) / max(course.steps - WARM_UP_STEPS, 1))
-    return _down(ROUND_RATE, (step - course.steps) / (course.all_steps - course.steps))
+    cycle = CYCLE_ROUNDS * ROUND_STEPS
+    return _down(CYCLE_RATE, (step - course.steps) % cycle / cycle)
 
 
 def _down(top: float, share: float) -> float:
