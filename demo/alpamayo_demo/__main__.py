@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from alpamayo_client import AlpamayoClient, AlpamayoError, Scene
-from alpamayo_serve.errors import LaunchError
+from alpamayo_client import AlpamayoClient, Scene
 from alpamayo_serve.serving import serving
 
 from .drive import planners
@@ -19,6 +18,7 @@ from .drive.loop import drive
 from .drive.rules import judge, line
 from .pictures.animation import save_animation
 from .pictures.sheet import Answered, sheet
+from .report import EXPECTED
 from .road.routes import route
 from .road.scenes import DrivingScene, Split, moment, observe
 from .road.situations import Situation
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         show(arguments.checkpoint, arguments.output)
     except subprocess.CalledProcessError as error:  # it has said why
         return int(error.returncode)
-    except (AlpamayoError, LaunchError, OSError) as error:
+    except EXPECTED as error:
         print(f"alpamayo_demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

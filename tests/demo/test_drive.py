@@ -217,7 +217,7 @@ def test_the_drive_is_as_long_as_asked_for():
 
 
 def test_the_command_tells_each_route_and_the_share(capsys):
-    assert main(["--planner", "driver", "--first-seed", "8", "--seeds", "2", "--seconds", "3"]) == 0
+    assert main(["--planner", "driver", "--first-seed", "8", "--seeds", "2", "--seconds", "3.04"]) == 0
     *routes, share = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in routes] == ["route  8", "route  9"]
     assert share == "2 of 2 routes without fault in 3 s; 100% of the scripted driver's distance"

@@ -10,6 +10,7 @@ from dataclasses import replace
 import accuracy
 import pytest
 from alpamayo_demo.drive import planners
+from alpamayo_demo.drive.cli import main as drive_command
 from alpamayo_demo.drive.loop import drive
 from alpamayo_demo.drive.rules import judge
 from alpamayo_demo.evaluate.cases import make_cases
@@ -71,6 +72,14 @@ def test_it_drives_a_route_in_closed_loop(client, seed):
     outcome = judge(ticks, own)
     assert outcome.faults == []
     assert outcome.driven_m == pytest.approx(outcome.scripted_driver_m, rel=0.2)
+
+
+def test_a_server_that_allows_too_few_trajectories_is_told_so_before_it_drives(client, monkeypatch, capsys):
+    monkeypatch.setattr(planners, "DRAWN", 33)
+    assert drive_command(["--url", client.url, "--seeds", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "(the repository's limit is too low): got 33, wanted at most 32" in printed.err
+    assert not printed.out
 
 
 def test_the_benchmark_compares_settings_of_the_same_scenes(client):

@@ -11,6 +11,7 @@ from typing import Any
 from alpamayo_demo.errors import check_between
 from alpamayo_demo.measured_on import describe
 from alpamayo_demo.report import Result, report
+from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.routes import route
 from alpamayo_demo.served import CHECKPOINT, add_source, client_of, shown
 
@@ -62,7 +63,9 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--planner", choices=("model", "driver"), default="model", help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how many routes (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="of the first (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each route (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="of each route, in steps of 0.1 s (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
     arguments = parser.parse_args(argv)
     if arguments.seeds < 1:
@@ -71,6 +74,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--first-seed: got {arguments.first_seed}, wanted at least 0")
     if not 0.1 <= arguments.seconds <= MAX_SECONDS:
         parser.error(f"--seconds: got {arguments.seconds:g}, wanted 0.1 .. {MAX_SECONDS:g}")
+    arguments.seconds = round(round(arguments.seconds / DT_S) * DT_S, 1)  # as it is driven
     if arguments.planner == "driver" and (arguments.source or arguments.url is not None):
         parser.error("the scripted driver asks no model: give no source and no --url with it")
     return arguments
