@@ -9,8 +9,9 @@ import unicycle
 from alpamayo_client import Scene
 from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.events import AT_THE_LINE_M, STANDING_MPS
+from alpamayo_demo.road.imagined import imagined_action
 from alpamayo_demo.road.render import render
-from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, imagined_action, moment, scene
+from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, moment, scene
 from alpamayo_demo.road.situations import Situation, named
 
 ARRAYS = ("image_frames", "ego_history_xyz", "ego_history_rot", "ego_future_xyz", "action")

@@ -2,7 +2,8 @@
 
 from alpamayo_client import AlpamayoClient
 
-from alpamayo_demo.road.scenes import Moment, imagined_action, imagined_future, observe
+from alpamayo_demo.road.imagined import imagined_action, imagined_future
+from alpamayo_demo.road.scenes import Moment, observe
 from alpamayo_demo.served import GIVE_UP_S
 
 from .loop import Plan, Planner

@@ -5,7 +5,7 @@ from typing import Any
 from alpamayo_client import AlpamayoClient
 from alpamayo_client.metrics import min_ade
 
-from alpamayo_demo.road.scenes import imagined_future
+from alpamayo_demo.road.imagined import imagined_future
 
 from . import scores
 from .baselines import BASELINES, Driven, estimate

@@ -10,19 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cameras import FRONT_TELE, FRONT_WIDE, Camera
-from .centreline import STEP_M, TRANSITION_M, Centreline
 from .driver import STANDSTILL_GAP_M, Step, advance, decide, plan, world_after
 from .ego import DT_S, Ego
-from .events import (
-    LANE_M,
-    STANDING_MPS,
-    Cones,
-    Event,
-    LaneClosed,
-    SpeedBump,
-    TrafficLight,
-    Vehicle,
-)
+from .events import STANDING_MPS
 from .render import render
 from .routes import long_road
 from .situations import Situation
@@ -129,7 +119,7 @@ def moment(split: Split, seed: int, situation: Situation) -> Moment:
 
 def observe(moment: Moment) -> DrivingScene:
     """What the cameras and the odometry give at that moment, and what the driver does next."""
-    way = _foreseen(moment, moment.world)
+    way = foreseen(moment, moment.world)
     frames = [[render(*moment.past[-1 - back], camera) for back in FRAME_STEPS] for camera in MODEL_CAMERAS]
     xyz, rot = in_ego_frame([ego for _, ego in moment.past], moment.ego)
     return DrivingScene(
@@ -137,27 +127,18 @@ def observe(moment: Moment) -> DrivingScene:
         ego_history_xyz=xyz,
         ego_history_rot=rot,
         ego_future_xyz=in_ego_frame([ego for _, ego in way], moment.ego)[0],
-        action=_actions(way),
+        action=actions_of(way),
         situation=moment.situation,
     )
 
 
-def imagined_action(moment: Moment, situation: Situation) -> NDArray[np.float32]:
-    """(64, 2): what the driver would do who believes to be in that situation."""
-    return _actions(_foreseen(moment, imagined(moment, situation)))
-
-
-def imagined_future(moment: Moment, situation: Situation) -> NDArray[np.float32]:
-    """(64, 3) metres in the ego frame at t0: where that would lead."""
-    way = _foreseen(moment, imagined(moment, situation))
-    return in_ego_frame([ego for _, ego in way], moment.ego)[0]
-
-
-def _foreseen(moment: Moment, world: World) -> list[tuple[Step, Ego]]:
+def foreseen(moment: Moment, world: World) -> list[tuple[Step, Ego]]:
+    """What the driver does from that moment on, were it in that world."""
     return plan(world, moment.ego, moment.last_accel, WAYPOINTS)
 
 
-def _actions(way: list[tuple[Step, Ego]]) -> NDArray[np.float32]:
+def actions_of(way: list[tuple[Step, Ego]]) -> NDArray[np.float32]:
+    """(n, 2): acceleration in m/s2, curvature in 1/m."""
     return np.array([(step.accel, step.curvature) for step, _ in way], dtype=np.float32)
 
 
@@ -170,48 +151,6 @@ def in_ego_frame(poses: list[Ego], origin: Ego) -> tuple[NDArray[np.float32], ND
     rot = np.tile(np.eye(3), (len(poses), 1, 1))
     rot[:, 0, 0], rot[:, 0, 1], rot[:, 1, 0], rot[:, 1, 1] = np.cos(yaw), -np.sin(yaw), np.sin(yaw), np.cos(yaw)
     return xyz.astype(np.float32), rot.astype(np.float32)
-
-
-def imagined(moment: Moment, situation: Situation) -> World:
-    """The same road, with nothing on it but what a driver would have to believe to have that thought.
-
-    Where the world does not say, a distance is taken at which the driver would have that thought.
-    """
-    if situation is moment.situation or {situation, moment.situation} <= _STANDING:  # one stop is as another
-        return moment.world
-    ego, world = moment.ego, moment.world
-    lane_d = 0.0 if ego.d < LANE_M / 2 else LANE_M
-    road = world.road
-    events: list[Event] = []
-    ahead = ego.front_s
-    if situation in (Situation.CURVE_LEFT, Situation.CURVE_RIGHT):
-        road = _bent(road, ego.s + 8.0, 1 / 75 if situation is Situation.CURVE_LEFT else -1 / 75)
-    elif situation in _STANDING:
-        events = [TrafficLight(ahead + max(12.0, 2.2 * ego.speed), lane_d, green=False)]
-    elif situation is Situation.SLOW_VEHICLE:
-        events = [Vehicle(ahead + 18.0, lane_d, 4.0)]
-    elif situation is Situation.FOLLOW_VEHICLE:
-        events = [Vehicle(ahead + 2.0 + 1.3 * ego.speed, lane_d, min(ego.speed, 8.0))]
-    elif situation in (Situation.CONES_RIGHT, Situation.CONES_LEFT):
-        events = [Cones(ahead + 16.0, lane_d, on_the_right=situation is Situation.CONES_RIGHT)]
-    elif situation is Situation.LANE_CLOSED_RIGHT and lane_d == 0:  # in the other lane, it is done already
-        events = [LaneClosed(ahead + 34.0, 0.0)]
-    elif situation is Situation.LANE_CLOSED_LEFT and lane_d > 0:
-        events = [LaneClosed(ahead + 34.0, LANE_M)]
-    elif situation is Situation.SPEED_BUMP:
-        events = [SpeedBump(ahead + 20.0, lane_d)]
-    return World(road, lane_d, events, [], [], world.dusk, world.asphalt)
-
-
-_STANDING = {Situation.RED_LIGHT, Situation.STOP_SIGN, Situation.PEDESTRIAN, Situation.BROKEN_DOWN}
-
-
-def _bent(road: Centreline, s: float, curvature: float) -> Centreline:
-    """As `road` up to s, an arc from there on."""
-    bent = road.curvature.copy()
-    at = road.start_m + STEP_M * np.arange(len(bent))
-    rise = np.clip((at - s) / TRANSITION_M, 0, 1)
-    return road.with_curvature(bent * (1 - rise) + curvature * rise)
 
 
 def _inattentive(random: Random) -> Habits:

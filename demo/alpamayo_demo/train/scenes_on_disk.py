@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road import scenes as road_scenes
-from alpamayo_demo.road.scenes import Moment, Split, imagined_action, moment, observe
+from alpamayo_demo.road.imagined import imagined_action
+from alpamayo_demo.road.scenes import Moment, Split, moment, observe
 from alpamayo_demo.road.situations import Situation
 
 ROAD = Path(road_scenes.__file__).parent
