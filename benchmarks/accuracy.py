@@ -1,5 +1,6 @@
 """How a setting of the request changes driving: Euler steps, samples (K), temperature, precision. Everything is asked
-through the served ensemble, about the same held-out scenes with the same seeds, the settings in turns.
+through the served ensemble, about the same held-out scenes with the same seeds; the settings in turns, but for the rows
+in torch, which have servers of their own.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from alpamayo_client import AlpamayoClient, AlpamayoError
 from alpamayo_demo.errors import check_between
-from alpamayo_demo.evaluate.cases import Case, make_cases
+from alpamayo_demo.evaluate.cases import Case, check_choice, make_cases
 from alpamayo_demo.evaluate.predictions import Sampling, ask
 from alpamayo_demo.evaluate.scores import Scores, accuracy, comfort_of, mean, reasoning
 from alpamayo_demo.evaluate.table import accuracy_cells
@@ -39,22 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("source", nargs="?", type=Path, default=CHECKPOINT, help="checkpoint or repository")
     cli.add_argument("--scenes-per-situation", type=int, default=6, metavar="N", help="default: %(default)s")
+    cli.add_argument(
+        "--first-seed", type=int, default=0, metavar="N", help="of the scenes; another, other scenes (%(default)s)"
+    )
     cli.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
     args = cli.parse_args(argv)
     command = shlex.join(["python", "benchmarks/accuracy.py", *argv])
-    return report("accuracy.py", lambda: measure(args.source, args.scenes_per_situation, command), table, args.output)
+
+    def measured() -> Result:
+        return measure(args.source, args.scenes_per_situation, args.first_seed, command)
+
+    return report("accuracy.py", measured, table, args.output)
 
 
-def measure(source: Path, per_situation: int, command: str) -> Result:
+def measure(source: Path, per_situation: int, first_seed: int, command: str) -> Result:
     """A row of scores for every value of every setting. Raises one of EXPECTED."""
-    check_between("--scenes-per-situation", per_situation, 1)
+    check_choice(per_situation, first_seed)
     machine, not_run = describe(), {}
     with served(source, "fp32") as client:
         about = client.metadata()
         most = about["limits"]["max_trajectories"]
         check_between("samples (the repository's limit is too low)", USUAL.samples, 1, most)
         wanted = list(dict.fromkeys(it for sweep in SWEEPS.values() for it in sweep if it.samples <= most))
-        cases = make_cases(Split.HELD_OUT, per_situation)
+        cases = make_cases(Split.HELD_OUT, per_situation, first_seed)
         scored = dict(zip(wanted, drive(client, cases, wanted), strict=True))
     rows = {
         setting: {str(getattr(sampling, setting)): scored[sampling] for sampling in sweep if sampling in scored}
@@ -76,7 +84,13 @@ def measure(source: Path, per_situation: int, command: str) -> Result:
         "benchmark": "accuracy",
         "command": command,
         "machine": machine,
-        "settings": {"source": shown(source), "split": "held-out", "scenes": len(cases), "usual": asdict(USUAL)},
+        "settings": {
+            "source": shown(source),
+            "split": "held-out",
+            "scenes": len(cases),
+            "first_seed": first_seed,
+            "usual": asdict(USUAL),
+        },
         "served": about,
         "rows": rows,
         "not_run": not_run,
@@ -103,7 +117,7 @@ def drive(client: AlpamayoClient, cases: list[Case], samplings: list[Sampling]) 
 def table(result: Result) -> str:
     """One row for each value of each setting, all others as usual."""
     header = ["", "minADE@1, m", "minADE@K, m", "ADE of mean, m", "minFDE@K, m", "miss rate@K"]
-    header += ["right thought", "thought complete", "largest jerk, m/s3", "p50 of a request, ms"]
+    header += ["right thought", "thought complete", "mean largest jerk, m/s3", "p50 of a request, ms"]
     rows = [
         [f"{LABELS[setting]} {value}", *accuracy_cells(it), f"{it['max_jerk_mps3']:.1f}", f"{1e3 * it['seconds']:.0f}"]
         for setting, values in result["rows"].items()
@@ -111,7 +125,8 @@ def table(result: Result) -> str:
     ]
     usual = result["settings"]["usual"]
     unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS)
-    notes = [f"Where a row does not say otherwise: {unless}. {result['settings']['scenes']} held-out scenes."]
+    seeds = f"{result['settings']['scenes']} held-out scenes, seeds from {result['settings']['first_seed']}"
+    notes = [f"Where a row does not say otherwise: {unless}. {seeds}."]
     notes += [f"{name}: not run: {reason}." for name, reason in result["not_run"].items()]
     return "\n\n".join([markdown([header, *rows]), *notes, provenance(result)])
 

@@ -18,7 +18,7 @@ Result = dict[str, Any]
 
 
 def report(program: str, measure: Callable[[], Result], text: Callable[[Result], str], output: Path | None) -> int:
-    """Prints `text` of what `measure` returns, and writes it to `output`.
+    """Writes what `measure` returns to `output`, and prints `text` of it.
 
     Returns:
         The exit status: 0; 1 after one of EXPECTED, 130 after Ctrl-C, with a line on stderr.
@@ -27,9 +27,9 @@ def report(program: str, measure: Callable[[], Result], text: Callable[[Result],
         if output:  # said before minutes of work, not after
             check_writable(output)
         result = measure()
-        print(text(result))
         if output:
             output.write_text(json.dumps(result, indent=2) + "\n")
+        print(text(result))
     except EXPECTED as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1

@@ -48,5 +48,5 @@ def test_other_seeds_are_other_cases():
 def test_no_scenes():
     with pytest.raises(DemoError, match="got 0, wanted at least 1"):
         make_cases(Split.HELD_OUT, 0)
-    with pytest.raises(DemoError, match="first seed: got -1, wanted at least 0"):
+    with pytest.raises(DemoError, match="--first-seed: got -1, wanted at least 0"):
         make_cases(Split.HELD_OUT, 1, -1)

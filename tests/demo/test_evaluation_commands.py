@@ -51,10 +51,16 @@ def test_a_folder_that_is_no_checkpoint(capsys, tmp_path, command):
 
 
 @pytest.mark.parametrize("command", [evaluate, accuracy])
-def test_no_scenes(capsys, command):
-    assert "--scenes-per-situation: got 0, wanted at least 1" in refused(
-        capsys, command, GOLDEN, "--scenes-per-situation", 0
-    )
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--scenes-per-situation", 0, "at least 1"),
+        ("--scenes-per-situation", 10**9, "at most 1000"),
+        ("--first-seed", -1, "at least 0"),
+    ],
+)
+def test_scenes_that_there_are_not(capsys, command, option, value, wanted):
+    assert f"{option}: got {value}, wanted {wanted}" in refused(capsys, command, GOLDEN, option, value)
 
 
 @pytest.mark.parametrize("command", [evaluate, accuracy])
@@ -63,7 +69,7 @@ def test_nowhere_to_write(capsys, tmp_path, command):
         assert f"--output {output}" in refused(capsys, command, GOLDEN, "--output", output)
 
 
-@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("first-seed", -1), ("seed", -1), ("seed", 2**53)])
+@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("seed", -1), ("seed", 2**53)])
 def test_numbers_out_of_range(capsys, option, value):
     assert f"{option}: got {value}, wanted" in refused(capsys, evaluate, GOLDEN, f"--{option}", value)
 

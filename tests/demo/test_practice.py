@@ -98,7 +98,8 @@ def test_plans_in_practice_are_the_served_steps(student, scenes, untrained):
 
 def test_half_of_a_batch_comes_from_practice(scenes, untrained):
     batches = Batches(untrained, scenes)
-    batches.practice = [{name: np.zeros_like(array) for name, array in scenes.items()} for _ in range(2)]
+    unlike = {name: np.zeros_like(array) for name, array in scenes.items()}
+    batches.practice = 2 * [{**unlike, "missed_by": np.ones(len(scenes["action"]), np.float32)}]
     own = batches.draw(seed=0, step=0, size=8).own_action
     practised = torch.from_numpy((0 - batches.mean) / batches.std).expand(64, 2)
     assert [torch.equal(action, practised) for action in own] == 4 * [False] + 4 * [True]

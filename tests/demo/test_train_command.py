@@ -43,15 +43,20 @@ def test_what_is_no_number_is_wrong_usage(capsys):
 
 @pytest.mark.usefixtures("small_chunks")
 def test_training_writes_a_checkpoint_that_opens_and_a_picture_and_goes_on(tmp_path, capsys):
-    command = ["--output", str(tmp_path / "checkpoint"), "--work", str(tmp_path / "work"), "--workers", "1"]
+    work = tmp_path / "work"
+    (work / "checkpoint").mkdir(parents=True)  # somebody else's, as everything that is not listed below
+    (work / "practice").mkdir()
+    (work / "practice" / "notes.txt").touch()
+    command = ["--output", str(tmp_path / "checkpoint"), "--work", str(work), "--workers", "1"]
     command += ["--scenes", str(len(Situation)), "--steps", "2", "--batch", "2", "--rounds", "0"]
     assert main(command) == 0
-    wrote = f"wrote {tmp_path / 'checkpoint'}; the losses: {tmp_path / 'work' / 'losses.png'}\n"
+    wrote = f"wrote {tmp_path / 'checkpoint'}; the losses: {work / 'losses.png'}\n"
     assert capsys.readouterr().out == wrote
     trained = open_checkpoint(str(tmp_path / "checkpoint")).denoiser_weights()
-    untrained = open_checkpoint(str(tmp_path / "work" / "checkpoint")).denoiser_weights()
-    assert not torch.equal(trained["action_out_proj.bias"], untrained["action_out_proj.bias"])
-    with Image.open(tmp_path / "work" / "losses.png") as picture:
+    assert trained["action_out_proj.bias"].any()  # which is zero before training
+    assert not any((work / "checkpoint").iterdir())
+    assert [path.name for path in (work / "practice").iterdir()] == ["notes.txt"]
+    with Image.open(work / "losses.png") as picture:
         assert min(picture.size) > 300
     assert main(command) == 0  # has nothing left to do, and writes the same
     again = open_checkpoint(str(tmp_path / "checkpoint")).denoiser_weights()
@@ -96,9 +101,10 @@ def test_scenes_are_rendered_once_and_by_this_version_of_the_road(tmp_path, rend
     again = render_one_chunk(tmp_path)
     assert (tmp_path / "00000.npz").stat().st_mtime_ns == written
     assert all((first[name] == again[name]).all() for name in first)
-    (tmp_path / "version").write_text("another")
-    with pytest.raises(DemoError, match="rendered by another version of the road; remove it"):
-        render_one_chunk(tmp_path)
+    for other in (b"another", b"\xff"):
+        (tmp_path / "version").write_bytes(other)
+        with pytest.raises(DemoError, match="rendered by another version of the road; remove it"):
+            render_one_chunk(tmp_path)
 
 
 def test_rendered_scenes_are_those_of_the_training_split(tmp_path, render_one_chunk):
@@ -119,7 +125,8 @@ def test_a_damaged_file_of_scenes_is_named(tmp_path, render_one_chunk):
         render_one_chunk(tmp_path)
 
 
-def test_a_damaged_log_is_named(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 0, "flow"')
+@pytest.mark.parametrize("line", ['{"step": 0, "flow"', "3", "[3]"])
+def test_a_damaged_log_is_named(tmp_path, line):
+    (tmp_path / "log.jsonl").write_text(line)
     with pytest.raises(DemoError, match=r"log\.jsonl: damaged"):
-        plot_losses(tmp_path / "log.jsonl", tmp_path / "losses.png")
+        plot_losses(tmp_path / "log.jsonl", tmp_path / "losses.png", 0)

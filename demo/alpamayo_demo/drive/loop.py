@@ -1,4 +1,6 @@
-"""The loop: a plan every half second, driven by the served unicycle's own equations."""
+"""The loop: a plan every half second, driven by the served unicycle's equations, with no reverse gear. Planning takes
+no time: the world waits.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

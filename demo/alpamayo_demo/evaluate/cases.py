@@ -9,6 +9,7 @@ from alpamayo_demo.road.scenes import DrivingScene, Moment, Split, moment, obser
 from alpamayo_demo.road.situations import Situation
 
 SITUATIONS = tuple(Situation)
+MOST_PER_SITUATION = 1000  # a scene takes 0.2 MB
 STRIDE = 7  # coprime with the number of other situations: the first few seeds meet partners far apart
 
 
@@ -27,15 +28,19 @@ class Case:
 def make_cases(split: Split, per_situation: int, first_seed: int = 0) -> list[Case]:
     """`per_situation` seeds of the split from `first_seed` on, each with every situation in turn.
 
-    Raises:
-        DemoError: `per_situation` is less than 1, or `first_seed` less than 0.
+    Raises DemoError as `check_choice` does.
     """
-    check_between("scenes per situation", per_situation, 1)
-    check_between("first seed", first_seed, 0)
+    check_choice(per_situation, first_seed)
     seeds = range(first_seed, first_seed + per_situation)
     keys = [(seed, situation) for seed in seeds for situation in SITUATIONS]
     moments = (moment(split, seed, situation) for seed, situation in keys)
     return [Case(it, observe(it)) for it in tqdm(moments, total=len(keys), desc="rendering", unit="scene")]
+
+
+def check_choice(per_situation: int, first_seed: int) -> None:
+    """Raises DemoError for scenes that there are not, or more than fit into memory."""
+    check_between("--scenes-per-situation", per_situation, 1, MOST_PER_SITUATION)
+    check_between("--first-seed", first_seed, 0)
 
 
 def partners(cases: int) -> list[int]:

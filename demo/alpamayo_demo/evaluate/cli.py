@@ -15,7 +15,7 @@ from alpamayo_demo.report import Result, report
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.served import CHECKPOINT, add_source, client_of, shown
 
-from .cases import make_cases
+from .cases import check_choice, make_cases
 from .evaluation import evaluate
 from .predictions import Sampling
 from .table import table
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> Result:
     """Raises one of EXPECTED."""
-    check_between("--scenes-per-situation", arguments.scenes_per_situation, 1)
-    check_between("--first-seed", arguments.first_seed, 0)
+    check_choice(arguments.scenes_per_situation, arguments.first_seed)
     sampling = Sampling(samples=arguments.samples, seed=arguments.seed)
     machine = describe()
     with client_of(arguments.source, arguments.url) as client:

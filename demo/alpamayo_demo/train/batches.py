@@ -72,7 +72,9 @@ class Batches:
         self.checkpoint = checkpoint
         self.scenes = scenes
         self.practice: list[Arrays] = []
-        """Of every round, scenes that the student drove into: half of a batch, where there are any."""
+        """Of every round, scenes that the student drove into: half of a batch, where there are any, and half of these
+        drawn by how much it missed what the driver would have done there.
+        """
         space = config.action_space
         self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
         self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
@@ -99,8 +101,10 @@ class Batches:
         practised = min(size // 2, sum(len(part["situation"]) for part in self.practice))
         scenes = _drawn(random, [self.scenes], size - practised)
         if self.practice:
-            others = _drawn(random, self.practice, practised)
-            scenes = {name: np.concatenate([array, others[name]]) for name, array in scenes.items()}
+            missed_by = np.concatenate([part["missed_by"] for part in self.practice]).astype(float)
+            again = _drawn(random, self.practice, practised // 2, missed_by / missed_by.sum())
+            others = _drawn(random, self.practice, practised - practised // 2)
+            scenes = {name: np.concatenate([it, others[name], again[name]]) for name, it in scenes.items()}
         obeys = random.random(size) < OBEDIENCE
         which = np.arange(size), random.integers(ALTERNATIVES, size=size)
         situation = np.where(obeys, scenes["other_situation"][which], scenes["situation"])
@@ -135,15 +139,24 @@ class Batches:
             own_action=self._normalized(scenes["action"]),
         )
 
+    def missed_by(self, actions: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B,) mean squares of what (B, 64, 2) `actions` differ from those wanted in their first second, in standard
+        deviations; 2 at most, for who is nearly lost misses much.
+        """
+        squares: NDArray[np.float32] = np.square((actions - wanted)[:, :10] / self.std).mean(axis=(1, 2))
+        return squares.clip(1e-6, 2.0)
+
     def driven(self, action: Tensor) -> NDArray[np.float32]:
         """(..., 2) normalised, to acceleration in m/s2 and curvature in 1/m."""
         return action.numpy() * self.std + self.mean
 
 
-def _drawn(random: np.random.Generator, parts: list[Arrays], count: int) -> Arrays:
-    """`count` of all scenes in `parts`."""
+def _drawn(
+    random: np.random.Generator, parts: list[Arrays], count: int, chances: NDArray[np.float64] | None = None
+) -> Arrays:
+    """`count` of all scenes in `parts`, with these chances or equal ones."""
     sizes = [len(part["situation"]) for part in parts]
-    rows = np.sort(random.choice(sum(sizes), count, replace=False))
+    rows = np.sort(random.choice(sum(sizes), count, replace=chances is not None, p=chances))
     of_part = np.split(rows, np.searchsorted(rows, np.cumsum(sizes)[:-1]))
     starts = np.cumsum([0, *sizes[:-1]])
     return {

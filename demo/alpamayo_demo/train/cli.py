@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -57,22 +58,23 @@ def run(arguments: argparse.Namespace) -> None:
     for name, (least, most) in BOUNDS.items():
         check_between(f"--{name}", getattr(arguments, name), least, most)
     check_between("--scenes, of which a batch is drawn", arguments.scenes, arguments.batch, MAX_SCENES)
-    untrained = arguments.work / "checkpoint"
-    write_configs(untrained)
-    check_output(arguments.output, untrained)
-    scenes = rendered_scenes(arguments.work / "scenes", arguments.scenes, arguments.workers)
-    write_random_weights(untrained)
-    checkpoint = open_checkpoint(str(untrained))
-    batches = Batches(checkpoint, scenes)
-    torch.manual_seed(arguments.seed)
-    student = Student.of(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="alpamayo-demo-") as temporary:
+        untrained = Path(temporary)
+        write_configs(untrained)
+        check_output(arguments.output, untrained)
+        scenes = rendered_scenes(arguments.work / "scenes", arguments.scenes, arguments.workers)
+        write_random_weights(untrained)
+        checkpoint = open_checkpoint(str(untrained))
+        batches = Batches(checkpoint, scenes)
+        torch.manual_seed(arguments.seed)
+        student = Student.of(checkpoint)
     config = checkpoint.config
     order_history_tokens(student, config.traj_token_start_idx + config.future_bins, config.history_tokenizer.num_bins)
     course = Course(arguments.steps, arguments.rounds, arguments.batch, arguments.seed)
     averaged = train(student, batches, course, arguments.work, arguments.workers)
     write_configs(arguments.output)
     write_weights(arguments.output, averaged.state_dict())
-    plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png")
+    plot_losses(arguments.work / "log.jsonl", arguments.work / "losses.png", course.steps)
     print(f"wrote {arguments.output}; the losses: {arguments.work / 'losses.png'}")
 
 

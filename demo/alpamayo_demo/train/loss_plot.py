@@ -11,11 +11,13 @@ from alpamayo_demo.errors import DemoError
 SMOOTH_STEPS = 50
 
 
-def plot_losses(log: Path, picture: Path) -> None:
-    """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write. Raises DemoError."""
+def plot_losses(log: Path, picture: Path, practice_from: int) -> None:
+    """`log`: a JSON object a line, {"step": ..., and every loss}; `picture`: a .png to write; `practice_from`: the step
+    that practice begins with. Raises DemoError.
+    """
     try:
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-    except ValueError as error:
+        lines = [dict(json.loads(line)) for line in log.read_text().splitlines()]
+    except (ValueError, TypeError) as error:
         raise DemoError(f"{log}: damaged ({error}); remove the state beside it to train anew") from error
     if not lines:
         raise DemoError(f"{log}: no losses in it; remove the state beside it to train anew")
@@ -29,6 +31,8 @@ def plot_losses(log: Path, picture: Path) -> None:
         window = min(SMOOTH_STEPS, len(values))
         mean = np.convolve(values, np.ones(window) / window, mode="valid")
         axes.plot(steps[window - 1 :], mean, color="#1f4e9c", linewidth=1.6, label=f"mean of {window} steps")
+        if steps[-1] > practice_from:
+            axes.axvline(practice_from, color="#b45309", linestyle=":", label="practice begins")
         axes.set(title=f"{name} loss", xlabel="step", yscale="log")
         axes.grid(color="#e5e7eb")
         axes.legend(frameon=False)

@@ -21,7 +21,7 @@ from alpamayo_demo.road.scenes import WAYPOINTS
 from alpamayo_demo.road.situations import Situation
 
 from .batches import Batches
-from .scenes_on_disk import Arrays, arrays_of, leave_interrupts_to_the_parent, load, save
+from .scenes_on_disk import PRACTISED, Arrays, arrays_of, leave_interrupts_to_the_parent, load, save
 from .student import Student
 
 SEED_SPACE = 4  # beside those of scenes and routes
@@ -42,13 +42,15 @@ def practise(path: Path, number: int, student: Student, batches: Batches, worker
                 break
             moments = [ride.moment() for ride in rides.values()]
             scenes = list(pool.map(arrays_of, moments, [len(found) + i for i in range(len(moments))], chunksize=4))
-            found += scenes
-            actions = plans(student, batches, {name: np.array([it[name] for it in scenes]) for name in scenes[0]})
+            shown = {name: np.array([it[name] for it in scenes]) for name in scenes[0]}
+            actions = plans(student, batches, shown)
+            missed_by = batches.missed_by(actions, shown["action"])
+            found += [{**scene, "missed_by": it} for scene, it in zip(scenes, missed_by, strict=True)]
             for ride, action in zip(rides.values(), actions.tolist(), strict=True):
                 for accel, curvature in action[:PLAN_STEPS]:
                     ride.go(accel, curvature)
-    save(path, found)
-    return load(path)
+    save(path, found, PRACTISED)
+    return load(path, PRACTISED)
 
 
 def _situation(seed: int) -> Situation:

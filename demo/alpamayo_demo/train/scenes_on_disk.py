@@ -22,7 +22,8 @@ ROAD = Path(road_scenes.__file__).parent
 ALTERNATIVES = 3
 CHUNK = 12 * len(Situation)
 _FRAMES = ((2, 2, 3, 96, 160), np.uint8)
-_ARRAYS = {
+Shapes = dict[str, tuple[tuple[int, ...], type]]
+SCENE: Shapes = {
     "image_frames": _FRAMES,
     "ego_history_xyz": ((16, 3), np.float32),
     "action": ((64, 2), np.float32),
@@ -30,6 +31,7 @@ _ARRAYS = {
     "other_action": ((ALTERNATIVES, 64, 2), np.float32),
     "other_situation": ((ALTERNATIVES,), np.int64),
 }
+PRACTISED: Shapes = {**SCENE, "missed_by": ((), np.float32)}
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -42,7 +44,7 @@ def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
     """
     folder.mkdir(parents=True, exist_ok=True)
     version, stamp = version_of(ROAD, Path(__file__)), folder / "version"
-    if any(folder.glob("*.npz")) and (stamp.read_text() if stamp.exists() else "") != version:
+    if any(folder.glob("*.npz")) and (stamp.read_bytes() if stamp.exists() else b"") != version.encode():
         raise DemoError(f"{folder}: rendered by another version of the road; remove it to render anew")
     stamp.write_text(version)
     chunks = -(-count // CHUNK)
@@ -51,29 +53,29 @@ def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
         jobs = pool.map(_render_chunk, missing, [folder] * len(missing))
         for _ in tqdm(jobs, total=len(missing), desc="rendering scenes", unit="chunk", disable=not missing):
             pass
-    arrays: Arrays = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in _ARRAYS.items()}
+    arrays: Arrays = {name: np.empty((count, *shape), dtype) for name, (shape, dtype) in SCENE.items()}
     for i in tqdm(range(chunks), desc="loading scenes", unit="chunk"):
-        chunk = load(folder / f"{i:05}.npz")
+        chunk = load(folder / f"{i:05}.npz", SCENE)
         for name, array in arrays.items():
             part = array[i * CHUNK : (i + 1) * CHUNK]
             part[:] = chunk[name][: len(part)]
     return arrays
 
 
-def save(path: Path, scenes: list[Arrays]) -> None:
+def save(path: Path, scenes: list[Arrays], shapes: Shapes) -> None:
     """As one file, which is there whole or not at all."""
-    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in _ARRAYS.items()}
+    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in shapes.items()}
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
     partial.rename(path)
 
 
-def load(path: Path) -> Arrays:
+def load(path: Path, shapes: Shapes) -> Arrays:
     """Raises DemoError for a damaged file."""
     try:
         with np.load(path) as arrays:
-            return {name: arrays[name].reshape(-1, *shape) for name, (shape, _) in _ARRAYS.items()}
+            return {name: arrays[name].reshape(-1, *shape) for name, (shape, _) in shapes.items()}
     except (BadZipFile, ValueError, TypeError, AttributeError, KeyError, EOFError) as error:
         raise DemoError(f"{path}: damaged ({error}); remove it to render it anew") from error
 
@@ -89,7 +91,7 @@ def leave_interrupts_to_the_parent() -> None:
 
 
 def _render_chunk(chunk: int, folder: Path) -> None:
-    save(folder / f"{chunk:05}.npz", list(_scenes(chunk)))
+    save(folder / f"{chunk:05}.npz", list(_scenes(chunk)), SCENE)
 
 
 def _scenes(chunk: int) -> Iterator[Arrays]:

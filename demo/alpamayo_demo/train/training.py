@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import pickle
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from .batches import IMAGES, Batch, Batches
 from .losses import Losses, losses
 from .optimizers import optimizers_of
 from .practice import practise
-from .scenes_on_disk import ROAD, Arrays, load, version_of
+from .scenes_on_disk import PRACTISED, ROAD, Arrays, load, version_of
 from .student import IMAGE_TOKENS, Student
 from .tutor import Tutor
 
@@ -69,7 +68,8 @@ def train(student: Student, batches: Batches, course: Course, work: Path, worker
     first = _resume(file, parts, made_by)
     positions, rope_delta = batches.position_ids(student)
     if first == 0:
-        shutil.rmtree(work / "practice", ignore_errors=True)
+        for old in (work / "practice").glob("*.npz"):
+            old.unlink()
     (work / "practice").mkdir(exist_ok=True)
     bar = tqdm(range(first, course.all_steps), initial=first, total=course.all_steps, desc="training", unit="step")
     with (work / "log.jsonl").open("a" if first else "w") as log:
@@ -98,7 +98,7 @@ def _round_of_practice(
     number = len(batches.practice)
     path = work / "practice" / f"{number:02}.npz"
     if path.exists():
-        return load(path)
+        return load(path, PRACTISED)
     if step != course.steps + number * ROUND_STEPS:  # who would drive it now has learnt since
         raise DemoError(f"{path}: is missing; remove {work / 'state.pt'} to begin anew")
     return practise(path, number, student, batches, workers)
