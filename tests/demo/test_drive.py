@@ -138,8 +138,21 @@ def test_stopping_far_from_a_line_is_not_stopping_at_it():
 
 def test_staying_behind_is_a_fault():
     own = drive(straight(), car(speed=10.0), planners.driver, 6.0)
-    for accel, faults in ((-0.4, []), (-1.0, ["stayed behind"])):  # 87 % and 70 % of 60 m, about
+    for accel, faults in ((-1.0, []), (-2.0, ["stayed behind"])):  # 70 % and 42 % of 60 m, about
         assert judge(drive(straight(), car(speed=10.0), planner_of(accel, 0.0), 6.0), own).faults == faults
+
+
+@pytest.mark.parametrize(
+    ("at", "faults"), [(30.0, ["stood for nothing after 5.0 s"]), (55.0, []), (None, ["stood for nothing after 5.0 s"])]
+)
+def test_standing_where_the_driver_would_set_off_is_a_fault(at, faults):
+    """A red light at 60 m, and a car that never moves: far from it, at it, or with no light at all."""
+    events = [] if at is None else [TrafficLight(60.0, 0.0, green=False)]
+    ego = car(s=(at or 30.0) - LENGTH_M / 2, speed=0.0)
+    tick = drive(straight(*events), car(), planners.driver, 0.1)[0]
+    standing = replace(tick, world=straight(*events), ego=ego)
+    assert faults_of(50 * [standing]) == []
+    assert faults_of(70 * [standing]) == faults
 
 
 def test_leaving_the_road_is_a_fault_and_when():
@@ -157,10 +170,8 @@ def test_leaving_the_road_is_a_fault_and_when():
         (None, 0.75, True),  # its left side is then 1.7 m from the lane's middle, and the lane's edge 1.75 m
         (None, 0.85, False),
         (None, LANE_M, False),
-        (Cones(40.0, 0.0, on_the_right=True), 1.25, True),  # the path leads to the left here: half a metre more
-        (Cones(40.0, 0.0, on_the_right=True), 1.35, False),
-        (Cones(40.0, 0.0, on_the_right=True), LANE_M, False),
-        (Cones(90.0, 0.0, on_the_right=True), 1.25, False),
+        (Cones(40.0, 0.0, on_the_right=True), 0.75, True),  # the path leads to the left here, inside the lane
+        (Cones(40.0, 0.0, on_the_right=True), 0.85, False),
         (LaneClosed(70.0, 0.0), 1.5, True),
         (LaneClosed(70.0, 0.0), LANE_M + 0.75, True),
         (LaneClosed(15.0, 0.0), 1.5, False),  # it should have changed lanes by now
@@ -208,7 +219,7 @@ def test_who_runs_a_light_gains_nothing():
         {"faults": ["ran the red light after 9.0 s"], "driven_m": 200.0, "scripted_driver_m": 100.0},
     ]
     said = summary({"routes": routes, "settings": {"seconds": 20.0}})
-    assert said == "1 of 2 routes without fault in 20 s; 75% of the scripted driver's distance"
+    assert said == "1 of 2 routes without fault in 20 s; 75% of the scripted driver's distance (least: 50%)"
 
 
 def test_the_drive_is_as_long_as_asked_for():
@@ -220,7 +231,7 @@ def test_the_command_tells_each_route_and_the_share(capsys):
     assert main(["--planner", "driver", "--first-seed", "8", "--seeds", "2", "--seconds", "3.04"]) == 0
     *routes, share = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in routes] == ["route  8", "route  9"]
-    assert share == "2 of 2 routes without fault in 3 s; 100% of the scripted driver's distance"
+    assert share == "2 of 2 routes without fault in 3 s; 100% of the scripted driver's distance (least: 100%)"
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,10 @@ def test_in_practice_the_student_drives_and_the_driver_says_what_it_should_have_
     def speeds_of(folder, student):
         found = practice.practise(folder, 0, student, batches, workers=1)
         assert len(found["action"]) == len(found["image_frames"]) == 12  # six plans of two cars
+        missed_by.append(found["missed_by"].max())
         return np.linalg.norm(found["ego_history_xyz"][::2, -2], axis=1), found["action"][::2]
 
+    missed_by = []
     speed, action = speeds_of(tmp_path / "driver.npz", Driver(batches))
     student = Driver(batches)
     velocity = student.velocity
@@ -54,6 +56,8 @@ def test_in_practice_the_student_drives_and_the_driver_says_what_it_should_have_
     assert speed[0] == slower[0]
     assert slower[-1] < speed[-1] - 0.05  # metres in 0.1 s
     assert corrections[-1, 0, 0] > action[-1, 0, 0]
+    assert missed_by[0] < 1e-4
+    assert missed_by[1] > 0.5
 
 
 @pytest.mark.usefixtures("short_practice")
@@ -103,3 +107,21 @@ def test_half_of_a_batch_comes_from_practice(scenes, untrained):
     own = batches.draw(seed=0, step=0, size=8).own_action
     practised = torch.from_numpy((0 - batches.mean) / batches.std).expand(64, 2)
     assert [torch.equal(action, practised) for action in own] == 4 * [False] + 4 * [True]
+
+
+def test_what_was_missed_is_practised_more_often(scenes, untrained):
+    batches = Batches(untrained, scenes)
+    batches.practice = [{**scenes, "missed_by": np.where(scenes["situation"] == 3, 1, 1e-9).astype(np.float32)}]
+    own = batches.draw(seed=0, step=0, size=32).own_situation[-16:]
+    assert own[-8:].tolist() == 8 * [3]
+    assert len(own[:8].unique()) == 8
+
+
+def test_what_is_missed_later_counts_less(untrained, scenes):
+    batches = Batches(untrained, scenes)
+    wanted = np.zeros((3, 64, 2), np.float32)
+    actions = wanted.copy()
+    actions[0, :10, 0] = batches.std[0]  # one of two numbers is wrong by a standard deviation
+    actions[1, 10:, 0] = batches.std[0]
+    actions[2] = 100.0
+    np.testing.assert_allclose(batches.missed_by(actions, wanted), [0.5, 1e-6, 2.0], rtol=1e-5)

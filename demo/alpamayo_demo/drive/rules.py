@@ -5,16 +5,26 @@ from math import ceil, floor
 
 import numpy as np
 
+from alpamayo_demo.road.driver import decide
 from alpamayo_demo.road.ego import DT_S
-from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, SpeedBump, StopSign, TrafficLight
+from alpamayo_demo.road.events import (
+    LANE_M,
+    STANDING_MPS,
+    Cones,
+    Crossing,
+    LaneClosed,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+)
 from alpamayo_demo.road.solids import LEFT_EDGE_D, RIGHT_EDGE_D
 
 from .loop import Tick
 from .outline import outline, touched
 
-BEHIND = 0.8  # of the scripted driver's distance
+BEHIND = 0.5  # of the scripted driver's distance
+PATIENCE_S = 5.0  # with a car that stands where the driver would set off
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
-AROUND_CONES_M = 0.5  # over the line between the lanes
 TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 
@@ -41,6 +51,11 @@ def judge(ticks: list[Tick], own: list[Tick]) -> Outcome:
     for i, tick in enumerate(ticks):
         for fault in [*_of_place(tick), *_of_signals(ticks[i - 1] if i else tick, tick)]:
             first.setdefault(fault, i * DT_S)
+    waited = 0.0
+    for i, tick in enumerate(ticks):
+        waited = waited + DT_S if _stands_for_nothing(tick) else 0.0
+        if waited > PATIENCE_S:
+            first.setdefault("stood for nothing", i * DT_S)
     faults = [f"{fault} after {seconds:.1f} s" for fault, seconds in first.items()]
     driven, scripted = (way[-1].ego.s - way[0].ego.s for way in (ticks, own))
     if driven < BEHIND * scripted:
@@ -68,6 +83,10 @@ def line(outcome: Outcome) -> str:
     )
 
 
+def _stands_for_nothing(tick: Tick) -> bool:
+    return tick.ego.speed < STANDING_MPS and decide(tick.world, tick.ego, 0.0).accel > 0.1
+
+
 def _of_place(tick: Tick) -> list[str]:
     faults = []
     _, d = tick.world.road.locate(outline(tick.ego), tick.ego.s)
@@ -89,9 +108,7 @@ def _lane(tick: Tick) -> tuple[float, float]:
         (world.lane_d + sum(event.offset_m(s + ahead) for event in changes)) / LANE_M
         for ahead in (-LANE_CHANGE_M, 0.0, LANE_CHANGE_M)
     ]
-    beside_cones = any(isinstance(event, Cones) and event.offset_m(s) != 0 for event in world.events)
-    slack = AROUND_CONES_M if beside_cones else 0.0
-    return LANE_M * (floor(min(path) + 1e-6) - 0.5) - slack, LANE_M * (ceil(max(path) - 1e-6) + 0.5) + slack
+    return LANE_M * (floor(min(path) + 1e-6) - 0.5), LANE_M * (ceil(max(path) - 1e-6) + 0.5)
 
 
 def _of_signals(before: Tick, now: Tick) -> list[str]:

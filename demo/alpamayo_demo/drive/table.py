@@ -36,9 +36,10 @@ def summary(result: dict[str, Any]) -> str:
     routes = result["routes"]
     faultless = sum(not it["faults"] for it in routes)
     # Who runs a light comes further than the driver: that makes up for nothing.
-    driven = sum(min(it["driven_m"], it["scripted_driver_m"]) for it in routes)
-    share = driven / sum(it["scripted_driver_m"] for it in routes)
+    driven = [(min(it["driven_m"], it["scripted_driver_m"]), it["scripted_driver_m"]) for it in routes]
+    share = sum(it for it, _ in driven) / sum(most for _, most in driven)
+    least = min(it / most for it, most in driven)
     return (
         f"{faultless} of {len(routes)} routes without fault in {result['settings']['seconds']:g} s; "
-        f"{share:.0%} of the scripted driver's distance"
+        f"{share:.0%} of the scripted driver's distance (least: {least:.0%})"
     )

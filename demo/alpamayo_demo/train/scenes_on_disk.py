@@ -64,7 +64,7 @@ def rendered_scenes(folder: Path, count: int, workers: int) -> Arrays:
 
 def save(path: Path, scenes: list[Arrays], shapes: Shapes) -> None:
     """As one file, which is there whole or not at all."""
-    arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in shapes.items()}
+    arrays: Arrays = {name: np.array([scene[name] for scene in scenes], dtype) for name, (_, dtype) in shapes.items()}
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
