@@ -23,6 +23,7 @@ from .loop import Tick
 from .outline import outline, touched
 
 BEHIND = 0.5  # of the scripted driver's distance
+SETS_OFF_MPS2 = 0.1  # what the driver wants, standing, when nothing holds it
 PATIENCE_S = 5.0  # with a car that stands where the driver would set off
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
 TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
@@ -84,7 +85,7 @@ def line(outcome: Outcome) -> str:
 
 
 def _stands_for_nothing(tick: Tick) -> bool:
-    return tick.ego.speed < STANDING_MPS and decide(tick.world, tick.ego, 0.0).accel > 0.1
+    return tick.ego.speed < STANDING_MPS and decide(tick.world, tick.ego, last_accel=0.0).accel > SETS_OFF_MPS2
 
 
 def _of_place(tick: Tick) -> list[str]:

@@ -24,6 +24,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
 from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
 
 IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
+JUDGED_STEPS, MISSED_AT_MOST = 10, 2.0  # the first second: a later mistake is planned anew before it is driven
 OBEDIENCE = 0.15  # of the scenes come with another situation's thought and the (counterfactual) action of who has it
 BRIGHTNESS, GRAIN = 0.15, 0.02
 FALSE_HISTORIES, FALSE_CURVATURE, FALSE_ACCEL = 0.8, 0.012, 1.2  # share of the scenes; standard deviations, 1/m, m/s2
@@ -140,11 +141,11 @@ class Batches:
         )
 
     def missed_by(self, actions: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B,) mean squares of what (B, 64, 2) `actions` differ from those wanted in their first second, in standard
-        deviations; 2 at most, for who is nearly lost misses much.
+        """(B,) mean squares of what (B, 64, 2) `actions` differ from those wanted in JUDGED_STEPS, in standard
+        deviations; at most MISSED_AT_MOST, for who is nearly lost misses much. Never 0: all may be drawn.
         """
-        squares: NDArray[np.float32] = np.square((actions - wanted)[:, :10] / self.std).mean(axis=(1, 2))
-        return squares.clip(1e-6, 2.0)
+        squares: NDArray[np.float32] = np.square((actions - wanted)[:, :JUDGED_STEPS] / self.std).mean(axis=(1, 2))
+        return squares.clip(1e-6, MISSED_AT_MOST)
 
     def driven(self, action: Tensor) -> NDArray[np.float32]:
         """(..., 2) normalised, to acceleration in m/s2 and curvature in 1/m."""
