@@ -8,7 +8,7 @@ import torch
 from alpamayo_demo.errors import DemoError
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train import training
-from alpamayo_demo.train.batches import FALSE_HISTORIES, Batches, falsified
+from alpamayo_demo.train.batches import Batches
 from alpamayo_demo.train.checkpoint import write_weights
 from alpamayo_demo.train.losses import _times, flow_error, losses
 from alpamayo_demo.train.student import Student, see
@@ -69,9 +69,8 @@ def test_the_velocity_is_that_of_the_served_step(student, untrained):
 
 
 def test_a_batch_holds_the_tokens_and_patches_that_are_served(scenes, untrained, tmp_path, monkeypatch):
-    monkeypatch.setattr("alpamayo_demo.train.batches.BRIGHTNESS", 0.0)
-    monkeypatch.setattr("alpamayo_demo.train.batches.GRAIN", 0.0)
-    monkeypatch.setattr("alpamayo_demo.train.batches.FALSE_HISTORIES", 0.0)
+    for augmentation in ("MIRRORED", "BRIGHTNESS", "GRAIN", "FALSE_HISTORIES"):
+        monkeypatch.setattr(f"alpamayo_demo.train.augmentation.{augmentation}", 0.0)
     monkeypatch.setattr("alpamayo_demo.train.batches.OBEDIENCE", 0.0)
     export(untrained, tmp_path / "repository", Options("fp32", "onnxruntime", Limits(16, 32, 64)))
     folder = tmp_path / "repository" / "alpamayo_reasoner" / "1"
@@ -91,6 +90,7 @@ def test_a_batch_holds_the_tokens_and_patches_that_are_served(scenes, untrained,
 
 
 def test_obeying_scenes_teach_driving_and_no_words(scenes, untrained, monkeypatch):
+    monkeypatch.setattr("alpamayo_demo.train.augmentation.MIRRORED", 0.0)
     monkeypatch.setattr("alpamayo_demo.train.batches.OBEDIENCE", 1.0)
     batches = Batches(untrained, scenes)
     batch = batches.draw(seed=3, step=0, size=COUNT)
@@ -102,23 +102,6 @@ def test_obeying_scenes_teach_driving_and_no_words(scenes, untrained, monkeypatc
         thought = batches.thoughts[scenes["other_situation"][i, which]]
         length = int((thought >= 0).sum())
         assert batch.ids[i, len(batches.prompt) :][:length].tolist() == thought[:length].tolist()
-
-
-def test_false_histories_end_as_the_true_ones_and_never_go_backwards():
-    speed = np.linspace(0.1, 12, 400)[:, None]
-    true = np.zeros((400, 16, 3), np.float32)
-    true[..., 0] = speed * np.linspace(-1.5, 0, 16)
-    false = falsified(np.random.default_rng(0), true)
-    changed = (false != true).any(axis=(1, 2))
-    moved = -true[:, 0, 0] > 0.5
-    assert not changed[~moved].any()
-    assert changed[moved].mean() == pytest.approx(FALSE_HISTORIES, abs=0.06)
-    assert not false[:, -1].any()
-    last, before = np.diff(false, axis=1)[:, -1], np.diff(true, axis=1)[:, -1]
-    assert np.abs(last - before)[:, :2].max() < 0.03  # metres, of up to 1.2
-    assert (np.diff(false[..., 0], axis=1) > -1e-5).all()
-    assert np.abs(false[:, 0, 1]).max() > 1.0  # metres aside
-    assert np.abs(false - true)[:, 0, 0].max() > 1.0  # metres along
 
 
 class Perfect(torch.nn.Module):
@@ -169,6 +152,12 @@ def test_what_lasts_weighs_more_than_what_jitters():
     jitter = steady * (1 - 2 * (torch.arange(64) % 2))[:, None]
     assert flow_error(torch.zeros(1, 64, 2)) == 0
     assert flow_error(steady) > 5 * flow_error(jitter)
+
+
+def test_what_is_driven_before_the_next_plan_weighs_more():
+    soon, late = torch.zeros(2, 1, 64, 2)
+    soon[:, :5], late[:, -5:] = 0.1, 0.1
+    assert flow_error(soon) > 2 * flow_error(late)
 
 
 def test_times_are_the_papers():

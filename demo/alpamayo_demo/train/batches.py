@@ -12,10 +12,10 @@ from alpamayo_export.vlm import build_tokenizer, render_prompt
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alpamayo_demo.road.ego import DT_S
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
 from alpamayo_demo.road.situations import Situation
 
+from .augmentation import falsified, mirrored, varied
 from .scenes_on_disk import ALTERNATIVES, Arrays
 from .student import GRID, IMAGE_TOKENS, MERGE, PATCH, Student
 
@@ -24,10 +24,11 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
 from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
 
 IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
-JUDGED_STEPS, MISSED_AT_MOST = 10, 2.0  # the first second: a later mistake is planned anew before it is driven
+SOON_STEPS = 10  # a second: what is planned for later is planned anew before it is driven
+MISSED_AT_MOST = 2.0
+PRACTISED_SHARE = 0.625  # of a batch, where there is any practice
+MISSED_SHARE = 0.6  # of these: drawn by how much the student missed what the driver would have done
 OBEDIENCE = 0.15  # of the scenes come with another situation's thought and the (counterfactual) action of who has it
-BRIGHTNESS, GRAIN = 0.15, 0.02
-FALSE_HISTORIES, FALSE_CURVATURE, FALSE_ACCEL = 0.8, 0.012, 1.2  # share of the scenes; standard deviations, 1/m, m/s2
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,7 @@ class Batches:
         self.checkpoint = checkpoint
         self.scenes = scenes
         self.practice: list[Arrays] = []
-        """Of every round, scenes that the student drove into: half of a batch, where there are any, and half of these
-        drawn by how much it missed what the driver would have done there.
-        """
+        """Of every round, scenes that the student drove into."""
         space = config.action_space
         self.mean = np.array([space.accel_mean, space.curvature_mean], dtype=np.float32)
         self.std = np.array([space.accel_std, space.curvature_std], dtype=np.float32)
@@ -99,20 +98,22 @@ class Batches:
     def draw(self, seed: int, step: int, size: int) -> Batch:
         """The batch of a training step: the same for the same seed, step and practice."""
         random = np.random.default_rng([seed, step])
-        practised = min(size // 2, sum(len(part["situation"]) for part in self.practice))
+        practised = min(round(PRACTISED_SHARE * size), sum(len(part["situation"]) for part in self.practice))
         scenes = _drawn(random, [self.scenes], size - practised)
         if self.practice:
             missed_by = np.concatenate([part["missed_by"] for part in self.practice]).astype(float)
-            again = _drawn(random, self.practice, practised // 2, missed_by / missed_by.sum())
-            others = _drawn(random, self.practice, practised - practised // 2)
+            count = round(MISSED_SHARE * practised)
+            again = _drawn(random, self.practice, count, missed_by / missed_by.sum())
+            others = _drawn(random, self.practice, practised - count)
             scenes = {name: np.concatenate([it, others[name], again[name]]) for name, it in scenes.items()}
+        scenes = mirrored(random, scenes)
         obeys = random.random(size) < OBEDIENCE
         which = np.arange(size), random.integers(ALTERNATIVES, size=size)
         situation = np.where(obeys, scenes["other_situation"][which], scenes["situation"])
         action = np.where(obeys[:, None, None], scenes["other_action"][which], scenes["action"])
         noise = torch.Generator().manual_seed(int(random.integers(2**62)))
         scenes["ego_history_xyz"] = falsified(random, scenes["ego_history_xyz"])
-        return self._batch(scenes, _varied(_patches(scenes["image_frames"]), noise), situation, action, obeys)
+        return self._batch(scenes, varied(_patches(scenes["image_frames"]), noise), situation, action, obeys)
 
     def shown(self, scenes: Arrays) -> Batch:
         """The scenes as they are."""
@@ -141,10 +142,10 @@ class Batches:
         )
 
     def missed_by(self, actions: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B,) mean squares of what (B, 64, 2) `actions` differ from those wanted in JUDGED_STEPS, in standard
+        """(B,) mean squares of what (B, 64, 2) `actions` differ from those wanted in SOON_STEPS, in standard
         deviations; at most MISSED_AT_MOST, for who is nearly lost misses much. Never 0: all may be drawn.
         """
-        squares: NDArray[np.float32] = np.square((actions - wanted)[:, :JUDGED_STEPS] / self.std).mean(axis=(1, 2))
+        squares: NDArray[np.float32] = np.square((actions - wanted)[:, :SOON_STEPS] / self.std).mean(axis=(1, 2))
         return squares.clip(1e-6, MISSED_AT_MOST)
 
     def driven(self, action: Tensor) -> NDArray[np.float32]:
@@ -164,26 +165,6 @@ def _drawn(
         name: np.concatenate([part[name][own - start] for part, own, start in zip(parts, of_part, starts, strict=True)])
         for name in parts[0]
     }
-
-
-def falsified(random: np.random.Generator, ego_history_xyz: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Most histories bent and stretched, with the speed and the heading at t0 left as they are: an augmentation.
-
-    Who drives as the driver does has braked and steered already, so what comes next could be read off the history
-    without a look at the road; in closed loop, such a model goes on with its own mistakes (causal confusion, de Haan
-    et al., 2019).
-    """
-    scenes = len(ego_history_xyz)
-    xyz = ego_history_xyz.copy()
-    way = -xyz[:, :1, 0]  # (scenes, 1) metres, from the first pose to t0
-    false = (random.random((scenes, 1)) < FALSE_HISTORIES) & (way > 0.5)  # who has stood all the time has stood
-    curvature = np.where(false, random.normal(0, FALSE_CURVATURE, (scenes, 1)), 0)
-    seconds = DT_S * np.arange(1 - xyz.shape[1], 1)
-    most = way / seconds[0] ** 2  # half the way: at a steady speed, it would not go backwards
-    accel = np.where(false, np.clip(random.normal(0, FALSE_ACCEL, (scenes, 1)), -most, most), 0)
-    xyz[:, :, 1] += curvature * xyz[:, :, 0] ** 2 / 2
-    xyz[:, :, 0] += accel * seconds**2 / 2
-    return xyz
 
 
 def _history_tokens(checkpoint: Checkpoint, ego_history_xyz: Tensor) -> Tensor:
@@ -214,10 +195,3 @@ def _patches(image_frames: NDArray[np.uint8]) -> Tensor:
     _, rows, columns = GRID
     grid = images.unflatten(2, (rows // MERGE, MERGE, PATCH)).unflatten(5, (columns // MERGE, MERGE, PATCH))
     return grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(image_frames), -1, rows * columns, 3 * PATCH**2)
-
-
-def _varied(patches: Tensor, noise: torch.Generator) -> Tensor:
-    """Another brightness for every scene, and grain: no scene is learnt by heart."""
-    gain = 1 + BRIGHTNESS * (2 * torch.rand(len(patches), 1, 1, 1, generator=noise) - 1)
-    patches = (patches + 1) * gain - 1
-    return patches.add_(torch.randn(patches.shape, generator=noise), alpha=GRAIN)

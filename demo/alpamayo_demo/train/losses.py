@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .batches import Batch
+from .batches import SOON_STEPS, Batch
 from .student import Student
 from .tutor import Tutor
 
@@ -52,15 +52,18 @@ def losses(
 
 
 def flow_error(error: Tensor) -> Tensor:
-    """Mean square of a velocity's error (N, 64, 2), of its running sum and of the sum of that.
+    """Mean square of a velocity's error (N, 64, 2), of its running sum, of the sum of that, and of its mean over the
+    first second.
 
-    Any such norm has the same minimum as the plain one. This one weighs what lasts: an acceleration that is wrong for
-    6 s moves the car by metres, one that jitters does not. Each sum is scaled to the size it has for white noise.
+    Any such norm has the same minimum as the plain one. This one weighs what lasts and what is driven: an acceleration
+    that is wrong for 6 s moves the car by metres, one that jitters does not, and by the second second there is a new
+    plan. Each sum is scaled to the size it has for white noise.
     """
     n = error.shape[1]
     once = error.cumsum(dim=1) / (n / 2) ** 0.5
     twice = error.cumsum(dim=1).cumsum(dim=1) / (n**3 / 12) ** 0.5
-    return error.square().mean() + 0.3 * (once.square().mean() + twice.square().mean())
+    soon = error[:, :SOON_STEPS].sum(dim=1) / SOON_STEPS**0.5
+    return error.square().mean() + 0.3 * (once.square().mean() + twice.square().mean() + soon.square().mean())
 
 
 def _times(count: int, random: torch.Generator) -> Tensor:

@@ -28,7 +28,7 @@ WARM_UP_STEPS, CLIP = 50, 10.0
 WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
 ROUND_STEPS = 200  # after each round of practice
-CYCLE_ROUNDS, CYCLE_RATE = 5, 0.3  # of practice: the rate falls from this share of the peak's, and again
+CYCLE_ROUNDS, CYCLE_RATE = 10, 0.3  # of practice: the rate falls from this share of the peak's, and again
 SAVE_EVERY = 200
 
 

@@ -1,0 +1,88 @@
+"""An augmented scene is one that could have been."""
+
+import numpy as np
+import pytest
+from alpamayo_demo.drive.loop import Ride
+from alpamayo_demo.road.centreline import STEP_M, Centreline, curvature_profile
+from alpamayo_demo.road.ego import Ego
+from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, SpeedBump, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.situations import Situation
+from alpamayo_demo.road.world import World
+from alpamayo_demo.train import augmentation
+from alpamayo_demo.train.augmentation import FALSE_HISTORIES, falsified, mirrored
+from alpamayo_demo.train.scenes_on_disk import arrays_of
+
+START_M = -40.0
+
+
+def bent(curves):
+    """A road, the same road seen in a mirror, and where s of the one is on the other.
+
+    The middle of the left lane becomes that of the right one, which is what the road is drawn along.
+    """
+    curvature = curvature_profile(300.0, START_M, curves)
+    s = START_M + STEP_M * np.arange(len(curvature))
+    along = np.cumsum((1 - curvature * LANE_M) * STEP_M)
+    along -= np.interp(0.0, s, along)
+    wanted = np.arange(START_M, along[-1], STEP_M)
+    in_the_mirror = np.interp(wanted, along, -curvature / (1 - curvature * LANE_M))
+    return Centreline(curvature, START_M), Centreline(in_the_mirror, START_M), lambda at: float(np.interp(at, s, along))
+
+
+@pytest.mark.parametrize(
+    ("make", "curves", "situation"),
+    [
+        (None, [(18.0, 60.0, 1 / 80)], Situation.CURVE_LEFT),
+        (None, [(18.0, 60.0, -1 / 80)], Situation.CURVE_RIGHT),
+        (lambda s, d, right: Cones(s, d, on_the_right=right), [], Situation.CONES_RIGHT),
+        (lambda s, d, right: LaneClosed(s, d), [], Situation.LANE_CLOSED_RIGHT),
+        (lambda s, d, right: TrafficLight(s, d, green=False), [], Situation.RED_LIGHT),
+        (lambda s, d, right: StopSign(s, d), [], Situation.STOP_SIGN),
+        (lambda s, d, right: SpeedBump(s, d), [], Situation.SPEED_BUMP),
+        (lambda s, d, right: Crossing(s, d, walking_mps=0.0), [], Situation.PEDESTRIAN),
+        (lambda s, d, right: Vehicle(s, d, 0.0), [], Situation.BROKEN_DOWN),
+    ],
+)
+def test_a_mirrored_scene_is_what_the_road_in_the_mirror_shows(make, curves, situation, monkeypatch):
+    monkeypatch.setattr(augmentation, "MIRRORED", 1.0)
+    road, other, on_other = bent(curves)
+    here = World(road, 0.0, [make(45.0, 0.0, True)] if make else [], [], [], 0.0, 1.0)
+    there = World(other, LANE_M, [make(on_other(45.0), LANE_M, False)] if make else [], [], [], 0.0, 1.0)
+    cars = Ego(0.0, 0.3, 0.0, 9.0, 0.0, 0.3), Ego(0.0, LANE_M - 0.3, 0.0, 9.0, 0.0, LANE_M - 0.3)
+    scene, wanted = (arrays_of(Ride(*it).moment(), 0) for it in zip((here, there), cars, strict=True))
+    assert list(Situation)[scene["situation"]] is situation
+    got = mirrored(np.random.default_rng(0), {name: array[None] for name, array in scene.items()})
+    assert got["situation"][0] == wanted["situation"]
+    seen, should = got["image_frames"][0].astype(float), wanted["image_frames"].astype(float)
+    assert np.abs(seen - should).mean() < 0.2 * np.abs(scene["image_frames"] - should).mean()
+    np.testing.assert_allclose(got["ego_history_xyz"][0], wanted["ego_history_xyz"], atol=0.02)
+    off = np.abs(got["action"][0] - wanted["action"]).max(axis=0)
+    assert (off < [0.1, 2e-3]).all(), off  # the driver looks ahead along the right lane, whichever is its own
+
+
+def test_half_of_the_scenes_are_mirrored_and_none_is_changed_in_place(scenes):
+    before = {name: array.copy() for name, array in scenes.items()}
+    once = mirrored(np.random.default_rng(0), scenes)
+    twice = mirrored(np.random.default_rng(0), once)
+    for name, array in before.items():
+        np.testing.assert_array_equal(scenes[name], array)
+        np.testing.assert_array_equal(twice[name], array)
+    changed = (once["image_frames"] != scenes["image_frames"]).any(axis=(1, 2, 3, 4, 5))
+    assert 0.2 < changed.mean() < 0.8
+
+
+def test_false_histories_end_as_the_true_ones_and_never_go_backwards():
+    speed = np.linspace(0.1, 12, 400)[:, None]
+    true = np.zeros((400, 16, 3), np.float32)
+    true[..., 0] = speed * np.linspace(-1.5, 0, 16)
+    false = falsified(np.random.default_rng(0), true)
+    changed = (false != true).any(axis=(1, 2))
+    moved = -true[:, 0, 0] > 0.5
+    assert not changed[~moved].any()
+    assert changed[moved].mean() == pytest.approx(FALSE_HISTORIES, abs=0.06)
+    assert not false[:, -1].any()
+    last, before = np.diff(false, axis=1)[:, -1], np.diff(true, axis=1)[:, -1]
+    assert np.abs(last - before)[:, :2].max() < 0.03  # metres, of up to 1.2
+    assert (np.diff(false[..., 0], axis=1) > -1e-5).all()
+    assert np.abs(false[:, 0, 1]).max() > 1.0  # metres aside
+    assert np.abs(false - true)[:, 0, 0].max() > 1.0  # metres along
