@@ -127,6 +127,12 @@ def test_who_has_been_waited_for_is_no_fault():
     assert drive_past(Crossing(60.0, 0.0, pedestrian_d=3.0)) == []
 
 
+def test_a_stop_at_a_stop_sign_lasts_a_second():
+    (found,) = drive_past(StopSign(60.0, 0.0, stood_s=0.9))
+    assert found.startswith("ran the stop sign after ")
+    assert drive_past(StopSign(60.0, 0.0, stood_s=sum(10 * [0.1]))) == []
+
+
 def test_stopping_far_from_a_line_is_not_stopping_at_it():
     for gap, counts in ((2.5, True), (8.0, False)):
         sign, light = StopSign(60.0, 0.0), TrafficLight(60.0, 0.0, green=False)

@@ -26,6 +26,7 @@ BEHIND = 0.5  # of the scripted driver's distance
 SETS_OFF_MPS2 = 0.1  # what the driver wants, standing, when nothing holds it
 PATIENCE_S = 5.0  # with a car that stands where the driver would set off
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
+FULL_STOP_S = 1.0  # before a stop sign; the driver stands for longer than a model's ego history can tell
 TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 
@@ -119,7 +120,7 @@ def _of_signals(before: Tick, now: Tick) -> list[str]:
         if before.ego.front_s <= event.s < now.ego.front_s:
             if isinstance(event, TrafficLight) and not event.green:
                 faults.append("ran the red light")
-            if isinstance(event, StopSign) and not event.done:
+            if isinstance(event, StopSign) and event.stood_s < FULL_STOP_S - 1e-6:
                 faults.append("ran the stop sign")
             if isinstance(event, Crossing) and event.occupied:
                 faults.append("did not wait for the pedestrian")

@@ -102,7 +102,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=WORK, help="for scenes, state and log (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=24480, help="rendered scenes (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=30, help="of practice, after these steps (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=50, help="of practice, after these steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="scenes a step (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="that render (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
