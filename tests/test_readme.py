@@ -62,7 +62,7 @@ def test_the_committed_checkpoint_keeps_what_is_promised_of_it():
     assert driving["probes"]["thought_given"]["obeyed"] >= 0.95
     routes = json.loads((RESULTS / "closed_loop_demo.json").read_text())["routes"]
     assert len(routes) >= 10
-    assert sum(not route["faults"] for route in routes) >= 0.75 * len(routes)  # 0.9 is what is wanted
+    assert sum(not route["faults"] for route in routes) >= 0.9 * len(routes)
 
 
 def test_results_are_of_the_committed_checkpoint_and_a_clean_tree():

@@ -21,7 +21,7 @@ from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.served import CHECKPOINT, served
 
-ROUTES = (1, 4)
+ROUTES = (0, 1)
 
 
 @pytest.fixture(scope="module")
