@@ -86,6 +86,14 @@ def send(triton, model, inputs, parameters):
     return call, answers
 
 
+@pytest.fixture
+def runs(server, triton):
+    """How many requests a model has begun to work on: only Triton's verbose log says it."""
+    triton.update_log_settings({"log_verbose_level": 1})
+    yield lambda model: server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
+    triton.update_log_settings({"log_verbose_level": 0})
+
+
 @pytest.mark.parametrize(
     ("model", "long", "short"),
     [
@@ -94,12 +102,15 @@ def send(triton, model, inputs, parameters):
     ],
     ids=["reasoner", "denoiser"],
 )
-def test_a_cancelled_call_makes_way_for_the_one_that_waits(server, triton, assert_still_serving, model, long, short):
+def test_a_cancelled_call_makes_way_for_the_one_that_waits(
+    server, triton, runs, assert_still_serving, model, long, short
+):
     def stopped():
         return server.log.read_text().count("stopped working: the request was cancelled by its caller")
 
-    before = stopped()
+    before, run_before = stopped(), runs(model)
     call, answers = send(triton, model, *long)
+    until(lambda: runs(model) > run_before, "the long request to run")  # or a smaller one might overtake it
     _, answers_to_short = send(triton, model, *short)
     until(lambda: server.waiting(model) == 1, "the short request to wait behind the long one")
     assert answers.empty()
@@ -114,15 +125,15 @@ def test_a_cancelled_call_makes_way_for_the_one_that_waits(server, triton, asser
     assert_still_serving()
 
 
-def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, small_scene, first_answer):
+def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, small_scene, first_answer):
     """Triton tells an ensemble's running stage nothing: it is the next one that does not run."""
 
     def driven():
         return triton.get_inference_statistics("alpamayo_unicycle").model_stats[0].inference_count
 
-    before = driven()
-    long = {**LONG_THOUGHTS, "max_generation_length": 64}
-    call, answers = send(triton, "alpamayo", SCENE.inputs, long)
+    before, run_before = driven(), runs("alpamayo_reasoner")
+    call, answers = send(triton, "alpamayo", SCENE.inputs, LONG_THOUGHTS)
+    until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
     _, answers_to_short = send(triton, "alpamayo", small_scene, SMALL)
     until(lambda: server.waiting("alpamayo_reasoner") == 1, "the short request to wait behind the long one")
     call.cancel()
@@ -134,13 +145,14 @@ def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, small_
     assert driven() == before + 1
 
 
-def test_a_cancelled_task_of_the_async_client(server, assert_still_serving):
+def test_a_cancelled_task_of_the_async_client(server, runs, assert_still_serving):
     async def ask_and_give_up():
         async with AsyncAlpamayoClient(server.grpc) as client:
-            task = asyncio.create_task(client.predict(*SCENE.scene, **{**LONG_THOUGHTS, "max_generation_length": 64}))
+            before = runs("alpamayo_reasoner")
+            task = asyncio.create_task(client.predict(*SCENE.scene, **LONG_THOUGHTS))
+            await asyncio.to_thread(until, lambda: runs("alpamayo_reasoner") > before, "the long request to run")
             patient = asyncio.create_task(client.predict(*SCENE.scene, max_generation_length=2))
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, until, lambda: server.waiting("alpamayo_reasoner") == 1, "both")
+            await asyncio.to_thread(until, lambda: server.waiting("alpamayo_reasoner") == 1, "the other to wait")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
