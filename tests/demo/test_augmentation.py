@@ -5,7 +5,7 @@ import pytest
 from alpamayo_demo.drive.loop import Ride
 from alpamayo_demo.road.centreline import STEP_M, Centreline, curvature_profile
 from alpamayo_demo.road.ego import Ego
-from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, SpeedBump, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.events import LANE_M, Cones, LaneClosed, SpeedBump, StopSign, TrafficLight, Vehicle
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.road.world import World
 from alpamayo_demo.train import augmentation
@@ -39,7 +39,6 @@ def bent(curves):
         (lambda s, d, right: TrafficLight(s, d, green=False), [], Situation.RED_LIGHT),
         (lambda s, d, right: StopSign(s, d), [], Situation.STOP_SIGN),
         (lambda s, d, right: SpeedBump(s, d), [], Situation.SPEED_BUMP),
-        (lambda s, d, right: Crossing(s, d, walking_mps=0.0), [], Situation.PEDESTRIAN),
         (lambda s, d, right: Vehicle(s, d, 0.0), [], Situation.BROKEN_DOWN),
     ],
 )
@@ -54,7 +53,8 @@ def test_a_mirrored_scene_is_what_the_road_in_the_mirror_shows(make, curves, sit
     got = mirrored(np.random.default_rng(0), {name: array[None] for name, array in scene.items()})
     assert got["situation"][0] == wanted["situation"]
     seen, should = got["image_frames"][0].astype(float), wanted["image_frames"].astype(float)
-    assert np.abs(seen - should).mean() < 0.2 * np.abs(scene["image_frames"] - should).mean()
+    off = (seen - should).reshape(2, 2, 3, 24, 4, 40, 4).mean(axis=(4, 6))  # edges may be a pixel aside, things not
+    assert np.abs(off).max() < 40
     np.testing.assert_allclose(got["ego_history_xyz"][0], wanted["ego_history_xyz"], atol=0.02)
     off = np.abs(got["action"][0] - wanted["action"]).max(axis=0)
     assert (off < [0.1, 2e-3]).all(), off  # the driver looks ahead along the right lane, whichever is its own

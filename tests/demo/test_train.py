@@ -155,9 +155,10 @@ def test_what_lasts_weighs_more_than_what_jitters():
 
 
 def test_what_is_driven_before_the_next_plan_weighs_more():
+    swerve = torch.tensor([0.1, -0.1]).repeat_interleave(10)[:, None]  # that is taken back
     soon, late = torch.zeros(2, 1, 64, 2)
-    soon[:, :5], late[:, -5:] = 0.1, 0.1
-    assert flow_error(soon) > 2 * flow_error(late)
+    soon[:, :20], late[:, 20:40] = swerve, swerve
+    assert flow_error(soon) > 3 * flow_error(late)
 
 
 def test_times_are_the_papers():

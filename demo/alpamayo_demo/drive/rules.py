@@ -26,7 +26,7 @@ BEHIND = 0.5  # of the scripted driver's distance
 SETS_OFF_MPS2 = 0.1  # what the driver wants, standing, when nothing holds it
 PATIENCE_S = 5.0  # with a car that stands where the driver would set off
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
-FULL_STOP_S = 1.0  # before a stop sign; the driver stands for longer than a model's ego history can tell
+FULL_STOP_S = 1.0  # in all, before a stop sign. The driver's 1.7 s are longer than the ego history that a model sees
 TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 

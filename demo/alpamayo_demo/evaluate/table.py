@@ -1,6 +1,6 @@
 """The result as markdown."""
 
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 from alpamayo_demo.measured_on import provenance
@@ -46,13 +46,18 @@ def _ends(scores: Scores) -> str:
 def accuracy_cells(scores: Scores) -> list[str]:
     """Of a row: metres, then shares; a dash for the thoughts of who has none."""
     metres = [f"{scores[name]:.2f}" for name in ("min_ade_1_m", "min_ade_m", "ade_of_mean_m", "min_fde_m")]
-    shares = [percent(scores.get(name)) for name in ("missed", "right_situation", "reasoning_complete")]
-    return metres + shares
+    shares = [percent(scores.get(name)) for name in ("right_situation", "reasoning_complete")]
+    return [*metres, fault_percent(scores["missed"]), *shares]
 
 
 def percent(share: float | None) -> str:
     """Rounded down: 100 % are all of them."""
     return "-" if share is None else f"{floor(100 * share + 1e-9)} %"
+
+
+def fault_percent(share: float) -> str:
+    """Rounded up: 0 % are none."""
+    return f"{ceil(100 * share - 1e-9)} %"
 
 
 def _horizons(result: dict[str, Any]) -> str:
@@ -68,7 +73,7 @@ def _comfort(result: dict[str, Any]) -> str:
         [
             name,
             *(_mean_and_worst(it["comfort"], extreme, digits) for extreme, (_, digits) in _COMFORT.items()),
-            percent(it["comfort"]["mean"]["goes_backwards"]),
+            fault_percent(it["comfort"]["mean"]["goes_backwards"]),
         ]
         for name, it in rows.items()
     )

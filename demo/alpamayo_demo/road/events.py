@@ -127,7 +127,7 @@ class TrafficLight(Event):
 
 @dataclass
 class StopSign(Event):
-    """`s` is the stop line. Done when the car has stood there for 1.7 s: the driver's memory is its ego history."""
+    """`s` is the stop line. Done when the car has stood there for 1.7 s: somewhat longer than an ego history."""
 
     stood_s: float = 0.0
 

@@ -52,12 +52,12 @@ def losses(
 
 
 def flow_error(error: Tensor) -> Tensor:
-    """Mean square of a velocity's error (N, 64, 2), of its running sum, of the sum of that, and of its mean over the
+    """Mean square of a velocity's error (N, 64, 2), of its running sum, of the sum of that, and of its sum over the
     first second.
 
     Any such norm has the same minimum as the plain one. This one weighs what lasts and what is driven: an acceleration
-    that is wrong for 6 s moves the car by metres, one that jitters does not, and by the second second there is a new
-    plan. Each sum is scaled to the size it has for white noise.
+    that is wrong for 6 s moves the car by metres, one that jitters does not, and of a
+    plan, the first half second is driven. Each sum is scaled to the size it has for white noise.
     """
     n = error.shape[1]
     once = error.cumsum(dim=1) / (n / 2) ** 0.5
