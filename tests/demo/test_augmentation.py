@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from alpamayo_demo.drive.loop import Ride
 from alpamayo_demo.road.centreline import STEP_M, Centreline, curvature_profile
 from alpamayo_demo.road.ego import Ego
@@ -10,6 +11,7 @@ from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.road.world import World
 from alpamayo_demo.train import augmentation
 from alpamayo_demo.train.augmentation import FALSE_HISTORIES, falsified, mirrored
+from alpamayo_demo.train.batches import Batches
 from alpamayo_demo.train.scenes_on_disk import arrays_of
 
 START_M = -40.0
@@ -69,6 +71,18 @@ def test_half_of_the_scenes_are_mirrored_and_none_is_changed_in_place(scenes):
         np.testing.assert_array_equal(twice[name], array)
     changed = (once["image_frames"] != scenes["image_frames"]).any(axis=(1, 2, 3, 4, 5))
     assert 0.2 < changed.mean() < 0.8
+    np.testing.assert_array_equal(once["other_action"][changed], before["other_action"][changed] * np.float32([1, -1]))
+    sided = np.array(["LEFT" in situation.name or "RIGHT" in situation.name for situation in Situation])
+    other = once["other_situation"] != before["other_situation"]
+    np.testing.assert_array_equal(other, sided[before["other_situation"]] & changed[:, None])
+
+
+def test_a_batch_is_mirrored(scenes, untrained, monkeypatch):
+    drawn = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(augmentation, "MIRRORED", share)
+        drawn.append(Batches(untrained, scenes).draw(seed=3, step=0, size=8))
+    torch.testing.assert_close(drawn[0].own_action * torch.tensor([1.0, -1.0]), drawn[1].own_action)
 
 
 def test_false_histories_end_as_the_true_ones_and_never_go_backwards():

@@ -1,4 +1,4 @@
-"""What a scene may look like as well, and is right all the same: more to learn from than was rendered."""
+"""Scenes changed so that what they teach stays right, or nearly: more to learn from than was rendered."""
 
 import numpy as np
 import torch

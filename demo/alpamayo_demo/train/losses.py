@@ -56,8 +56,8 @@ def flow_error(error: Tensor) -> Tensor:
     first second.
 
     Any such norm has the same minimum as the plain one. This one weighs what lasts and what is driven: an acceleration
-    that is wrong for 6 s moves the car by metres, one that jitters does not, and of a
-    plan, the first half second is driven. Each sum is scaled to the size it has for white noise.
+    that is wrong for 6 s moves the car by metres, one that jitters does not, and of a plan the first half
+    second is driven. Each sum is scaled to the size it has for white noise.
     """
     n = error.shape[1]
     once = error.cumsum(dim=1) / (n / 2) ** 0.5
