@@ -26,7 +26,7 @@ BEHIND = 0.5  # of the scripted driver's distance
 SETS_OFF_MPS2 = 0.1  # what the driver wants, standing, when nothing holds it
 PATIENCE_S = 5.0  # with a car that stands where the driver would set off
 LANE_CHANGE_M = 10.0  # before and after it, the other lane may be used too
-FULL_STOP_S = 1.0  # in all, before a stop sign. The driver's 1.7 s are longer than the ego history that a model sees
+FULL_STOP_S = 1.5  # before a stop sign, in one go: as long as the ego history that a model sees
 TOO_FAST_MPS = 2.0  # above what the driver takes a speed bump at
 _NAMES = {Cones: "a cone", LaneClosed: "the barrier", Crossing: "the pedestrian"}
 
@@ -107,10 +107,10 @@ def _lane(tick: Tick) -> tuple[float, float]:
     world, s = tick.world, tick.ego.s
     changes = [event for event in world.events if isinstance(event, LaneClosed)]
     path = [
-        (world.lane_d + sum(event.offset_m(s + ahead) for event in changes)) / LANE_M
+        (world.lane_d + sum(event.offset_m(s + ahead) for event in changes)) / LANE_M + 0.5  # 0 or 1 in a lane's middle
         for ahead in (-LANE_CHANGE_M, 0.0, LANE_CHANGE_M)
     ]
-    return LANE_M * (floor(min(path) + 1e-6) - 0.5), LANE_M * (ceil(max(path) - 1e-6) + 0.5)
+    return LANE_M * (floor(min(path) + 1e-6) - 1), LANE_M * ceil(max(path) - 1e-6)
 
 
 def _of_signals(before: Tick, now: Tick) -> list[str]:

@@ -1,4 +1,4 @@
-"""The centre of the right lane: a curve of given curvature, and the way from world coordinates to (s, d) and back."""
+"""The middle of the road: a curve of given curvature, and the way from world coordinates to (s, d) and back."""
 
 from math import cos, sin
 
@@ -44,7 +44,9 @@ class Centreline:
         at = min(max(wanted, 0.0), len(self._rows) - 1.001)
         i = int(at)
         f = at - i
-        x, y, heading, curvature = (a + (b - a) * f for a, b in zip(self._rows[i], self._rows[i + 1], strict=True))
+        (x0, y0, heading0, curvature0), (x1, y1, heading1, curvature1) = self._rows[i], self._rows[i + 1]
+        x, y, heading = x0 + (x1 - x0) * f, y0 + (y1 - y0) * f, heading0 + (heading1 - heading0) * f
+        curvature = curvature0 + (curvature1 - curvature0) * f
         beyond_m = STEP_M * (wanted - at)
         return x + beyond_m * cos(heading), y + beyond_m * sin(heading), heading, curvature
 

@@ -2,7 +2,7 @@
 road and by pure pursuit (Coulter, 1992) across it.
 """
 
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass, replace
 from math import cos, inf, sin, sqrt
 
@@ -73,7 +73,7 @@ def world_after(world: World, ego: Ego) -> World:
 
 def with_own_events(world: World) -> World:
     """The same road with events and traffic of its own."""
-    return replace(world, events=deepcopy(world.events), traffic=deepcopy(world.traffic))
+    return replace(world, events=[copy(it) for it in world.events], traffic=[copy(it) for it in world.traffic])
 
 
 def advance(world: World, ego: Ego, accel: float, curvature: float) -> Ego:

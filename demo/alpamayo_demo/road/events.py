@@ -1,21 +1,22 @@
 """What happens on the road: each event knows what it demands of the driver, which situation it is, how it goes on."""
 
 from dataclasses import dataclass, field
-from math import inf
+from math import copysign, inf
 
 from .ego import DT_S, LENGTH_M, Ego
 from .situations import Situation
 
 LANE_M = 3.5
+LANES_D = RIGHT_LANE_D, LEFT_LANE_D = (-LANE_M / 2, LANE_M / 2)
 REACH_M = 40.0  # the driver attends to what is this close to its bumper
 STANDING_MPS, AT_THE_LINE_M = 0.1, 6.0
 BUMP_MPS = 4.0
-NUDGE_M = 0.7
+NUDGE_M = 0.55  # leaves a quarter of a metre to the line
 
 
 @dataclass
 class Event:
-    """At `s` metres along the road, in the lane whose middle is at `d`."""
+    """At `s` metres along the road's middle, in the lane whose middle is at `d`, one of LANES_D."""
 
     s: float
     d: float
@@ -127,9 +128,12 @@ class TrafficLight(Event):
 
 @dataclass
 class StopSign(Event):
-    """`s` is the stop line. Done when the car has stood there for 1.7 s: somewhat longer than an ego history."""
+    """`s` is the stop line. Done when the car has stood there, once, for 1.7 s: somewhat longer than an ego history."""
 
     stood_s: float = 0.0
+    """The longest stop so far."""
+    standing_s: float = 0.0
+    """The present one."""
 
     @property
     def done(self) -> bool:
@@ -144,22 +148,28 @@ class StopSign(Event):
         return Situation.STOP_SIGN if self.near(ego) else None
 
     def go_on(self, ego: Ego) -> None:
-        if self.stood_at(ego) and not self.done:
-            self.stood_s += DT_S
+        self.standing_s = self.standing_s + DT_S if self.stood_at(ego) else 0.0
+        self.stood_s = max(self.stood_s, self.standing_s)
 
 
 @dataclass
 class Crossing(Event):
-    """`s` is where the zebra begins; a pedestrian sets off from the right when a car comes near."""
+    """`s` is where the zebra begins; a pedestrian sets off from one side when a car comes near."""
 
-    pedestrian_d: float = -3.2
-    walking_mps: float = 0.8
+    pedestrian_d: float
+    walking_mps: float
+    """Positive to the left."""
     walking: bool = field(default=False)
+
+    @property
+    def side(self) -> float:
+        """To which the pedestrian walks: 1 to the left, -1 to the right."""
+        return copysign(1.0, self.walking_mps)
 
     @property
     def occupied(self) -> bool:
         """Until the pedestrian has left the car's lane behind."""
-        return self.pedestrian_d < self.d + 2.6
+        return self.side * (self.pedestrian_d - self.d) < 2.6
 
     def gap_m(self, ego: Ego) -> float:
         return self.s - ego.front_s if self.near(ego) and self.occupied else inf
@@ -169,7 +179,7 @@ class Crossing(Event):
 
     def go_on(self, ego: Ego) -> None:
         self.walking = self.walking or self.near(ego)
-        if self.walking and self.pedestrian_d < 9.0:
+        if self.walking and self.side * self.pedestrian_d < LANE_M + 4.0:
             self.pedestrian_d += self.walking_mps * DT_S
 
 
@@ -195,12 +205,12 @@ class LaneClosed(Event):
     """A barrier at `s` across the lane `d`; the car changes to the other one before it."""
 
     def offset_m(self, s: float) -> float:
-        return (LANE_M if self.d < LANE_M / 2 else -LANE_M) * smoothstep((s - self.s + 38.0) / 26.0)
+        return (LANE_M if self.d < 0 else -LANE_M) * smoothstep((s - self.s + 38.0) / 26.0)
 
     def situation(self, ego: Ego) -> Situation | None:
         if not 10.0 < self.s - ego.front_s < REACH_M:
             return None
-        return Situation.LANE_CLOSED_RIGHT if self.d < LANE_M / 2 else Situation.LANE_CLOSED_LEFT
+        return Situation.LANE_CLOSED_RIGHT if self.d < 0 else Situation.LANE_CLOSED_LEFT
 
 
 @dataclass

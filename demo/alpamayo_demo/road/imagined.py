@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .centreline import STEP_M, TRANSITION_M, Centreline
-from .events import LANE_M, Cones, Event, LaneClosed, SpeedBump, TrafficLight, Vehicle
+from .events import LEFT_LANE_D, RIGHT_LANE_D, Cones, Event, LaneClosed, SpeedBump, TrafficLight, Vehicle
 from .scenes import Moment, actions_of, foreseen, in_ego_frame
 from .situations import Situation
 from .world import World
@@ -29,7 +29,7 @@ def imagined(moment: Moment, situation: Situation) -> World:
     if situation is moment.situation or {situation, moment.situation} <= _STANDING:  # one stop is as another
         return moment.world
     ego, world = moment.ego, moment.world
-    lane_d = 0.0 if ego.d < LANE_M / 2 else LANE_M
+    lane_d = RIGHT_LANE_D if ego.d < 0 else LEFT_LANE_D
     road = world.road
     events: list[Event] = []
     ahead = ego.front_s
@@ -43,15 +43,14 @@ def imagined(moment: Moment, situation: Situation) -> World:
         events = [Vehicle(ahead + 2.0 + 1.3 * ego.speed, lane_d, min(ego.speed, 8.0))]
     elif situation in (Situation.CONES_RIGHT, Situation.CONES_LEFT):
         events = [Cones(ahead + 16.0, lane_d, on_the_right=situation is Situation.CONES_RIGHT)]
-    elif situation is Situation.LANE_CLOSED_RIGHT and lane_d == 0:  # in the other lane, it is done already
-        events = [LaneClosed(ahead + 34.0, 0.0)]
-    elif situation is Situation.LANE_CLOSED_LEFT and lane_d > 0:
-        events = [LaneClosed(ahead + 34.0, LANE_M)]
+    elif (situation, lane_d) in _CLOSED:  # in the other lane, it is done already
+        events = [LaneClosed(ahead + 34.0, lane_d)]
     elif situation is Situation.SPEED_BUMP:
         events = [SpeedBump(ahead + 20.0, lane_d)]
     return World(road, lane_d, events, [], [], world.dusk, world.asphalt)
 
 
+_CLOSED = {(Situation.LANE_CLOSED_RIGHT, RIGHT_LANE_D), (Situation.LANE_CLOSED_LEFT, LEFT_LANE_D)}
 _STANDING = {Situation.RED_LIGHT, Situation.STOP_SIGN, Situation.PEDESTRIAN, Situation.BROKEN_DOWN}
 
 

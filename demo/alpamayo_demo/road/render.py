@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .cameras import HEIGHT_PX, WIDTH_PX, Camera
 from .ego import Ego
-from .events import LANE_M, Crossing, SpeedBump, StopSign, TrafficLight
+from .events import Crossing, SpeedBump, StopSign, TrafficLight
 from .solids import BLACK, LEFT_EDGE_D, RIGHT_EDGE_D, WHITE, YELLOW, Polygon, solids
 from .world import World
 
@@ -96,7 +96,7 @@ def ground(world: World, s: Pixels, d: Pixels, light: float) -> Pixels:
     material[(d > RIGHT_EDGE_D - 0.2 - CURB_M) & (d < LEFT_EDGE_D + 0.2 + CURB_M)] = 2
     material[(d > RIGHT_EDGE_D - 0.2) & (d < LEFT_EDGE_D + 0.2)] = 3
     line = (np.abs(d - RIGHT_EDGE_D) < LINE_M / 2) | (np.abs(d - LEFT_EDGE_D) < LINE_M / 2)
-    line |= (np.abs(d - LANE_M / 2) < LINE_M / 2) & (np.mod(s, DASH_PERIOD_M) < DASH_M)
+    line |= (np.abs(d) < LINE_M / 2) & (np.mod(s, DASH_PERIOD_M) < DASH_M)
     material[line] = 4
     palette = np.array([GRASS, PAVEMENT, CURB, np.array(ASPHALT) * world.asphalt, WHITE, BLACK, YELLOW], np.float32)
     paint(world, s, d, material)
@@ -111,10 +111,15 @@ def paint(world: World, s: Pixels, d: Pixels, material: NDArray[np.uint8]) -> No
         if isinstance(event, TrafficLight | StopSign):
             material[on_road & (np.abs(ahead - 0.3) < 0.3)] = 4
         elif isinstance(event, Crossing):
-            material[on_road & (np.abs(ahead - 1.75) < 1.25) & (np.mod(d, 1.0) < 0.5)] = 4
+            material[on_road & (np.abs(ahead - 1.75) < 1.25) & _stripes(d)] = 4
         elif isinstance(event, SpeedBump):
-            bump, yellow = on_road & (np.abs(ahead - 0.8) < 0.8), np.mod(d, 1.0) < 0.5
+            bump, yellow = on_road & (np.abs(ahead - 0.8) < 0.8), _stripes(d)
             material[bump & yellow], material[bump & ~yellow] = 6, 5
+
+
+def _stripes(d: Pixels) -> NDArray[np.bool_]:
+    """Half a metre each, the same to the left and to the right of the road's middle."""
+    return np.mod(d + 0.25, 1.0) < 0.5
 
 
 def _light(world: World) -> float:

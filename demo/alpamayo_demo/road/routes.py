@@ -5,7 +5,7 @@ import numpy as np
 from .centreline import Centreline, curvature_profile
 from .driver import SET_SPEED_MPS
 from .ego import Ego
-from .events import LANE_M, REACH_M, Cones, Event, LaneClosed, LeavingVehicle
+from .events import LANES_D, REACH_M, Cones, Event, LaneClosed, LeavingVehicle
 from .situations import Situation
 from .world import World
 from .worlds import START_M, Random, beginner, light, make_curve, make_event, scenery
@@ -50,7 +50,7 @@ def long_road(random: Random, situation: Situation | None = None) -> tuple[World
     """As `route`, from a random stream, and made so that the situation may come about on it."""
     wanted = _BROUGHT_ABOUT_BY.get(situation, situation) if situation else None
     wanted_at = int(random.integers(3)) if wanted in _LATER else 0
-    lane_d = start_d = LANE_M * float(random.integers(2))
+    lane_d = start_d = LANES_D[int(random.integers(2))]
     curves: list[tuple[float, float, float]] = []
     events: list[Event] = []
     s = FIRST_M
@@ -67,7 +67,7 @@ def long_road(random: Random, situation: Situation | None = None) -> tuple[World
             event = _make(random, thing, lane_d, s)
             events.append(event)
             s += event.LENGTH if isinstance(event, Cones) else 0.0
-            lane_d = LANE_M - lane_d if isinstance(event, LaneClosed) else lane_d
+            lane_d = -lane_d if isinstance(event, LaneClosed) else lane_d
         s += random.uniform(*FREE_M)
     events.append(make_event(random, Situation.BROKEN_DOWN, lane_d, s, s, False))
     road = Centreline(curvature_profile(s + LENGTH_M - LAST_M, START_M, curves), START_M)

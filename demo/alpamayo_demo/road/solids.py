@@ -17,7 +17,7 @@ Colour = tuple[float, float, float]
 
 WHITE, BLACK, GREY = (0.93, 0.93, 0.93), (0.06, 0.06, 0.07), (0.45, 0.45, 0.47)
 RED, ORANGE, GREEN, YELLOW = (0.9, 0.08, 0.06), (1.0, 0.5, 0.05), (0.1, 0.85, 0.35), (0.95, 0.8, 0.1)
-RIGHT_EDGE_D, LEFT_EDGE_D = -LANE_M / 2, 1.5 * LANE_M
+RIGHT_EDGE_D, LEFT_EDGE_D = -LANE_M, LANE_M
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def of_event(road: Centreline, event: Event) -> Iterator[Solid]:
             yield _cone(road, event.s + i * event.LENGTH / 4, event.d + side * (1.7 if i == 0 else 1.1))
     elif isinstance(event, LaneClosed):
         yield _barrier(road, event)
-        inner = 1.0 if event.d < LANE_M / 2 else -1.0
+        inner = 1.0 if event.d < 0 else -1.0
         for i in range(3):
             yield _cone(road, event.s - 3.0 * (i + 1), event.d + inner * (1.0 - 1.1 * i))
 
@@ -106,9 +106,22 @@ def _stop_sign(road: Centreline, sign: StopSign, d: float) -> Solid:
     plates = [
         _octagon(road, s - 0.10, d, 2.4, 0.55, WHITE),
         _octagon(road, s - 0.12, d, 2.4, 0.48, RED),
-        _upright(road, s - 0.14, d, 2.4, 0.75, 0.18, WHITE),
+        *(
+            _upright(road, s - 0.14, d + LETTER_M * left, 2.4 + LETTER_M * up, LETTER_M * wide, LETTER_M * high, WHITE)
+            for left, up, wide, high in _STOP
+        ),
     ]
     return Solid(_point(road, s, d, 2.0), [*_box(road, s, d, 0.1, 0.1, 0.0, 2.4, GREY), *plates])
+
+
+LETTER_M = 0.06
+# The strokes of S, T, O, P: where the middle of each is, to the left and up, how wide and how high it is.
+_STOP = [
+    *((5.0, 2.0, 3, 1), (5.0, 0.0, 3, 1), (5.0, -2.0, 3, 1), (6.0, 1.0, 1, 2), (4.0, -1.0, 1, 2)),
+    *((1.7, 2.0, 3, 1), (1.7, 0.0, 1, 5)),
+    *((-1.7, 2.0, 3, 1), (-1.7, -2.0, 3, 1), (-0.7, 0.0, 1, 5), (-2.7, 0.0, 1, 5)),
+    *((-5.0, 2.0, 3, 1), (-5.0, 0.0, 3, 1), (-4.0, 0.0, 1, 5), (-6.0, 1.0, 1, 2)),
+]
 
 
 def _pedestrian(road: Centreline, crossing: Crossing) -> Solid:
@@ -116,7 +129,9 @@ def _pedestrian(road: Centreline, crossing: Crossing) -> Solid:
     legs = _box(road, s, d, 0.35, 0.4, 0.0, 0.85, (0.1, 0.1, 0.25))
     body = _box(road, s, d, 0.35, 0.55, 0.85, 0.65, (0.85, 0.15, 0.5))
     head = _box(road, s, d, 0.25, 0.25, 1.5, 0.28, (0.85, 0.65, 0.5))
-    return Solid(_point(road, s, d, 0.9), [*legs, *body, *head])
+    # A suitcase is pulled behind: it shows which way.
+    suitcase = _box(road, s, d - crossing.side * 0.55, 0.3, 0.4, 0.1, 0.6, (0.9, 0.75, 0.2))
+    return Solid(_point(road, s, d, 0.9), [*suitcase, *legs, *body, *head])
 
 
 def _cone(road: Centreline, s: float, d: float) -> Solid:
@@ -137,7 +152,7 @@ def _barrier(road: Centreline, closed: LaneClosed) -> Solid:
     ]
     posts = [_upright(road, closed.s + 0.02, closed.d + at, 0.6, 0.1, 1.2, GREY) for at in (-1.0, 1.0)]
     # A white arrow on blue tells to which side.
-    to = 1.0 if closed.d < LANE_M / 2 else -1.0
+    to = 1.0 if closed.d < 0 else -1.0
     z, d = 1.85, closed.d
     tip = [(d + to * 0.75, z), (d + to * 0.2, z - to * 0.35), (d + to * 0.2, z + to * 0.35)]
     arrow = [
@@ -154,7 +169,8 @@ def _scenery(road: Centreline, scenery: Scenery) -> Solid:
 
 
 def _point(road: Centreline, s: float, d: float, z: float) -> Array:
-    return np.append(road.to_world(s, d), z)
+    x, y, heading, _ = road.point(s)
+    return np.array([x - sin(heading) * d, y + cos(heading) * d, z])
 
 
 def _across(road: Centreline, s: float, dz: list[tuple[float, float]], colour: Colour, shines: bool = False) -> Polygon:

@@ -20,7 +20,7 @@ class Scenery:
 
 @dataclass
 class World:
-    """Two lanes in one direction; `lane_d` is the middle of the car's own at the start: 0 or LANE_M."""
+    """Two lanes in one direction; `lane_d` is the middle of the car's own at the start, one of LANES_D."""
 
     road: Centreline
     lane_d: float
@@ -34,5 +34,5 @@ class World:
     """How bright the road is; 1 is usual."""
 
     def path_d(self, s: float) -> float:
-        """Where the driver wants to be at s, metres to the left of the right lane's middle."""
+        """Where the driver wants to be at s, metres to the left of the road's middle."""
         return self.lane_d + sum(event.offset_m(s) for event in self.events)

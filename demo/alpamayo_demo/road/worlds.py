@@ -7,7 +7,20 @@ import numpy as np
 from .centreline import Centreline, curvature_profile
 from .driver import SET_SPEED_MPS
 from .ego import Ego
-from .events import LANE_M, Cones, Crossing, Event, LaneClosed, SpeedBump, StopSign, TrafficLight, Vehicle
+from .events import (
+    LANE_M,
+    LANES_D,
+    LEFT_LANE_D,
+    RIGHT_LANE_D,
+    Cones,
+    Crossing,
+    Event,
+    LaneClosed,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+    Vehicle,
+)
 from .situations import Situation
 from .world import Scenery, World
 
@@ -18,9 +31,9 @@ START_M, LENGTH_M = -40.0, 320.0
 
 def world_for(random: Random, situation: Situation, hard: bool) -> tuple[World, Ego]:
     """A world in which the situation may come about, and a car at its beginning, not quite in the lane's middle."""
-    lane_d = LANE_M * float(random.integers(2))
+    lane_d = LANES_D[int(random.integers(2))]
     if situation in (Situation.LANE_CLOSED_LEFT, Situation.LANE_CLOSED_RIGHT):
-        lane_d = LANE_M if situation is Situation.LANE_CLOSED_LEFT else 0.0
+        lane_d = LEFT_LANE_D if situation is Situation.LANE_CLOSED_LEFT else RIGHT_LANE_D
     speed = SET_SPEED_MPS * (random.uniform(1.0, 1.15) if hard else random.uniform(0.5, 1.02))
     curves = _gentle(random)
     events: list[Event] = []
@@ -80,7 +93,7 @@ def make_event(random: Random, situation: Situation, lane_d: float, from_s: floa
         Situation.RED_LIGHT: lambda: TrafficLight(s, lane_d, green=False),
         Situation.GREEN_LIGHT: lambda: TrafficLight(s, lane_d, green=True),
         Situation.STOP_SIGN: lambda: StopSign(s, lane_d),
-        Situation.PEDESTRIAN: lambda: Crossing(s, lane_d, walking_mps=1.1 if hard else random.uniform(0.6, 0.9)),
+        Situation.PEDESTRIAN: lambda: _crossing(random, s, lane_d, 1.1 if hard else random.uniform(0.6, 0.9)),
         Situation.CONES_RIGHT: lambda: Cones(s, lane_d, on_the_right=True),
         Situation.CONES_LEFT: lambda: Cones(s, lane_d, on_the_right=False),
         Situation.LANE_CLOSED_RIGHT: lambda: LaneClosed(s, lane_d),
@@ -90,14 +103,26 @@ def make_event(random: Random, situation: Situation, lane_d: float, from_s: floa
     return makers[situation]()
 
 
+def _crossing(random: Random, s: float, lane_d: float, walking_mps: float) -> Crossing:
+    """With a pedestrian who waits beside the road, on the left or on the right."""
+    side = _side(random)
+    return Crossing(s, lane_d, -side * (LANE_M + 1.5), side * walking_mps)
+
+
 def _left_crossing(random: Random, lane_d: float) -> Crossing:
     """A pedestrian who is leaving the car's way, so that the car has hardly stopped, or has stopped for a while."""
-    return Crossing(random.uniform(10, 35), lane_d, lane_d + random.uniform(-2.5, 1.5), random.uniform(0.6, 0.9))
+    side = _side(random)
+    at = lane_d + side * random.uniform(-2.5, 1.5)
+    return Crossing(random.uniform(10, 35), lane_d, at, side * random.uniform(0.6, 0.9))
+
+
+def _side(random: Random) -> float:
+    return float(random.choice((-1, 1)))
 
 
 def make_curve(random: Random, hard: bool, side: int) -> tuple[float, float, float]:
     """(from_s, to_s, curvature)."""
-    radius = random.uniform(28, 38) if hard else random.uniform(40, 110)
+    radius = random.uniform(28, 36) if hard else random.uniform(40, 110)
     begin = random.uniform(20, 70)
     return begin, begin + max(30.0, radius * random.uniform(0.6, 1.3)), side / radius
 
@@ -113,7 +138,7 @@ def _traffic(random: Random, lane_d: float, events: list[Event]) -> list[Vehicle
         isinstance(event, LaneClosed | TrafficLight | StopSign | Crossing) for event in events
     ):
         return []
-    return [Vehicle(random.uniform(-5, 60), LANE_M - lane_d, random.uniform(7, 12), _colour(random))]
+    return [Vehicle(random.uniform(-5, 60), -lane_d, random.uniform(7, 12), _colour(random))]
 
 
 def scenery(random: Random, length_m: float) -> list[Scenery]:
@@ -121,8 +146,8 @@ def scenery(random: Random, length_m: float) -> list[Scenery]:
     boxes, s = [], START_M
     while s < length_m:
         s += random.uniform(6, 25)
-        side = float(random.choice((-1, 1)))
-        d = LANE_M / 2 + side * random.uniform(10, 18)
+        side = _side(random)
+        d = side * random.uniform(10, 18)
         if random.random() < 0.5:  # a tree
             boxes.append(Scenery(s, d, 2.0, 2.0, random.uniform(3, 7), (0.15, random.uniform(0.25, 0.4), 0.12)))
         else:
