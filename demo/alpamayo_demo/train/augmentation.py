@@ -23,8 +23,7 @@ _SIDES = (
 
 def mirrored(random: np.random.Generator, scenes: Arrays) -> Arrays:
     """Some of the scenes with left and right exchanged. The road allows it: two lanes of the same direction, lamps and
-    signs on both sides, and cameras that look straight ahead. Only pedestrians are another matter: on the road
-    they come from the right, in the mirror from the left, and where one stands does not tell whether it has crossed.
+    signs on both sides, pedestrians from either, and cameras that look straight ahead.
     """
     chosen = random.random(len(scenes["situation"])) < MIRRORED
     scenes = {name: array.copy() for name, array in scenes.items()}

@@ -25,7 +25,7 @@ from .scenes_on_disk import PRACTISED, Arrays, arrays_of, leave_interrupts_to_th
 from .student import Student
 
 SEED_SPACE = 4  # beside those of scenes and routes
-ROUTES, SECONDS = 32, 24.0  # of a round
+ROUTES, SECONDS = 48, 24.0  # of a round
 LOST_M = 2.5  # from the middle of its lane
 DRAWN, FLOW_STEPS = 2, 5  # trajectories that are averaged, and how they are integrated: roughly, as this is practice
 
