@@ -15,6 +15,8 @@ from alpamayo_demo.drive.table import summary
 from alpamayo_demo.road.ego import DT_S, LENGTH_M, moved
 from alpamayo_demo.road.events import (
     LANE_M,
+    LEFT_LANE_D,
+    RIGHT_LANE_D,
     Cones,
     Crossing,
     Event,
@@ -43,7 +45,7 @@ def faults_of(ticks: list[Tick]) -> list[str]:
     return judge(ticks, ticks).faults
 
 
-def drive_past(event: Event, d: float = 0.0) -> list[str]:
+def drive_past(event: Event, d: float = RIGHT_LANE_D) -> list[str]:
     """The faults of a car that takes no notice."""
     return faults_of(drive(straight(event, lane_d=d), car(d=d, speed=10.0), planner_of(0.0, 0.0), 6.0))
 
@@ -88,9 +90,9 @@ def test_the_car_stops_and_does_not_roll_back():
 
 
 def test_what_happens_goes_on():
-    ticks = drive(straight(Vehicle(60.0, 0.0, 5.0)), car(speed=8.0), planner_of(0.0, 0.0), 3.0)
+    ticks = drive(straight(Vehicle(60.0, RIGHT_LANE_D, 5.0)), car(speed=8.0), planner_of(0.0, 0.0), 3.0)
     assert ticks[-1].world.events[0].s - ticks[0].world.events[0].s == pytest.approx(15.0)
-    light = straight(TrafficLight(30.0, 0.0, green=False))
+    light = straight(TrafficLight(30.0, RIGHT_LANE_D, green=False))
     waited = drive(light, car(speed=5.0), planners.driver, 20.0)
     assert [waited[0].world.events[0].green, waited[-1].world.events[0].green] == [False, True]
     assert faults_of(waited) == []
@@ -100,11 +102,12 @@ def test_what_happens_goes_on():
 @pytest.mark.parametrize(
     ("event", "fault"),
     [
-        (TrafficLight(60.0, 0.0, green=False), "ran the red light"),
-        (StopSign(60.0, 0.0), "ran the stop sign"),
-        (Vehicle(60.0, 0.0, 0.0), "hit a vehicle"),
-        (Crossing(60.0, LANE_M), "did not wait for the pedestrian"),  # who is still far away
-        (SpeedBump(60.0, 0.0), "took the speed bump too fast"),
+        (TrafficLight(60.0, RIGHT_LANE_D, green=False), "ran the red light"),
+        (StopSign(60.0, RIGHT_LANE_D), "ran the stop sign"),
+        (Vehicle(60.0, RIGHT_LANE_D, 0.0), "hit a vehicle"),
+        (Crossing(60.0, LEFT_LANE_D, -5.0, 0.8), "did not wait for the pedestrian"),  # who is still far away
+        (Crossing(60.0, RIGHT_LANE_D, 5.0, -0.8), "did not wait for the pedestrian"),
+        (SpeedBump(60.0, RIGHT_LANE_D), "took the speed bump too fast"),
     ],
 )
 def test_taking_no_notice_is_a_fault(event, fault):
@@ -114,28 +117,38 @@ def test_taking_no_notice_is_a_fault(event, fault):
 
 
 def test_a_speed_bump_may_be_taken_slowly():
-    way = drive(straight(SpeedBump(30.0, 0.0)), car(speed=3.0), planner_of(0.0, 0.0), 6.0)
+    way = drive(straight(SpeedBump(30.0, RIGHT_LANE_D)), car(speed=3.0), planner_of(0.0, 0.0), 6.0)
     assert way[-1].ego.front_s > 31.0
     assert faults_of(way) == []
 
 
 def test_a_green_light_may_be_passed():
-    assert drive_past(TrafficLight(60.0, 0.0, green=True)) == []
+    assert drive_past(TrafficLight(60.0, RIGHT_LANE_D, green=True)) == []
 
 
 def test_who_has_been_waited_for_is_no_fault():
-    assert drive_past(Crossing(60.0, 0.0, pedestrian_d=3.0)) == []
+    assert drive_past(Crossing(60.0, RIGHT_LANE_D, RIGHT_LANE_D + 2.7, 0.8)) == []
+    assert drive_past(Crossing(60.0, LEFT_LANE_D, LEFT_LANE_D - 2.7, -0.8), LEFT_LANE_D) == []
 
 
-def test_a_stop_at_a_stop_sign_lasts_a_second():
-    (found,) = drive_past(StopSign(60.0, 0.0, stood_s=0.9))
-    assert found.startswith("ran the stop sign after ")
-    assert drive_past(StopSign(60.0, 0.0, stood_s=sum(10 * [0.1]))) == []
+def test_a_stop_at_a_stop_sign_lasts_a_second_and_a_half_in_one_go():
+    at_the_line, on_its_way = car(s=60.0 - LENGTH_M / 2 - 2.0, speed=0.0), car(s=55.0, speed=2.0)
+    for stops, wanted in (
+        ((14,), ["ran the stop sign"]),
+        ((10, 10), ["ran the stop sign"]),
+        ((15,), []),
+        ((3, 15), []),
+    ):
+        sign = StopSign(60.0, RIGHT_LANE_D)
+        for steps in stops:
+            for ego in [*steps * [at_the_line], on_its_way]:
+                sign.go_on(ego)
+        assert [it.partition(" after")[0] for it in drive_past(sign)] == wanted
 
 
 def test_stopping_far_from_a_line_is_not_stopping_at_it():
     for gap, counts in ((2.5, True), (8.0, False)):
-        sign, light = StopSign(60.0, 0.0), TrafficLight(60.0, 0.0, green=False)
+        sign, light = StopSign(60.0, RIGHT_LANE_D), TrafficLight(60.0, RIGHT_LANE_D, green=False)
         for _ in range(30):
             sign.go_on(car(s=60.0 - LENGTH_M / 2 - gap, speed=0.0))
             light.go_on(car(s=60.0 - LENGTH_M / 2 - gap, speed=0.0))
@@ -153,7 +166,7 @@ def test_staying_behind_is_a_fault():
 )
 def test_standing_where_the_driver_would_set_off_is_a_fault(at, faults):
     """A red light at 60 m, and a car that never moves: far from it, at it, or with no light at all."""
-    events = [] if at is None else [TrafficLight(60.0, 0.0, green=False)]
+    events = [] if at is None else [TrafficLight(60.0, RIGHT_LANE_D, green=False)]
     ego = car(s=(at or 30.0) - LENGTH_M / 2, speed=0.0)
     tick = drive(straight(*events), car(), planners.driver, 0.1)[0]
     standing = replace(tick, world=straight(*events), ego=ego)
@@ -176,23 +189,26 @@ def test_leaving_the_road_is_a_fault_and_when():
         (None, 0.75, True),  # its left side is then 1.7 m from the lane's middle, and the lane's edge 1.75 m
         (None, 0.85, False),
         (None, LANE_M, False),
-        (Cones(40.0, 0.0, on_the_right=True), 0.75, True),  # the path leads to the left here, inside the lane
-        (Cones(40.0, 0.0, on_the_right=True), 0.85, False),
-        (LaneClosed(70.0, 0.0), 1.5, True),
-        (LaneClosed(70.0, 0.0), LANE_M + 0.75, True),
-        (LaneClosed(15.0, 0.0), 1.5, False),  # it should have changed lanes by now
-        (LaneClosed(15.0, 0.0), LANE_M, True),
+        (Cones(40.0, RIGHT_LANE_D, on_the_right=True), 0.75, True),  # the path leads to the left here, inside the lane
+        (Cones(40.0, RIGHT_LANE_D, on_the_right=True), 0.85, False),
+        (LaneClosed(70.0, RIGHT_LANE_D), 1.5, True),
+        (LaneClosed(70.0, RIGHT_LANE_D), LANE_M + 0.75, True),
+        (LaneClosed(15.0, RIGHT_LANE_D), 1.5, False),  # it should have changed lanes by now
+        (LaneClosed(15.0, RIGHT_LANE_D), LANE_M, True),
     ],
 )
 def test_leaving_the_lane_with_a_side_is_a_fault(event, d, stays):
+    """`d`: metres to the left of the right lane's middle."""
     tick = drive(straight(*([event] if event else [])), car(speed=10.0), planners.driver, 0.1)[0]
-    aside = replace(tick, ego=car(s=45.0, d=d))
+    aside = replace(tick, ego=car(s=45.0, d=RIGHT_LANE_D + d))
     assert faults_of([aside]) == ([] if stays else ["left its lane after 0.0 s"])
 
 
 def test_deviation_is_from_the_lanes_middle():
     ticks = drive(straight(), car(speed=10.0), planners.driver, 2.0)
-    aside = [replace(tick, ego=replace(tick.ego, d=0.5 if i else -0.1)) for i, tick in enumerate(ticks)]
+    aside = [
+        replace(tick, ego=replace(tick.ego, d=RIGHT_LANE_D + (0.5 if i else -0.1))) for i, tick in enumerate(ticks)
+    ]
     outcome = judge(aside, ticks)
     assert outcome.max_off_middle_m == pytest.approx(0.5)
     assert outcome.mean_off_middle_m == pytest.approx((0.1 + 0.5 * (len(ticks) - 1)) / len(ticks))
@@ -207,8 +223,10 @@ def test_what_passengers_feel_is_what_was_driven():
 
 
 def test_traffic_in_the_other_lane_moves_and_can_be_hit():
-    world = replace(straight(lane_d=LANE_M), traffic=[Vehicle(30.0, LANE_M, 4.0)])  # which the driver does not mind
-    ticks = drive(world, car(d=LANE_M, speed=10.0), planner_of(0.0, 0.0), 5.0)
+    world = replace(
+        straight(lane_d=LEFT_LANE_D), traffic=[Vehicle(30.0, LEFT_LANE_D, 4.0)]
+    )  # which the driver does not mind
+    ticks = drive(world, car(d=LEFT_LANE_D, speed=10.0), planner_of(0.0, 0.0), 5.0)
     assert ticks[-1].world.traffic[0].s - ticks[0].world.traffic[0].s == pytest.approx(20.0)
     assert any(fault.startswith("hit a vehicle after ") for fault in faults_of(ticks))
 
@@ -216,7 +234,7 @@ def test_traffic_in_the_other_lane_moves_and_can_be_hit():
 def test_beyond_the_roads_end_metres_are_metres():
     ticks = drive(straight(), car(speed=12.0), planner_of(0.0, 0.0), 40.0)  # the road is 300 m long
     assert judge(ticks, ticks).driven_m == pytest.approx(40.0 * ticks[0].ego.speed, rel=1e-6)
-    assert ticks[-1].ego.d == pytest.approx(0.0, abs=1e-6)
+    assert ticks[-1].ego.d == pytest.approx(RIGHT_LANE_D, abs=1e-6)
 
 
 def test_who_runs_a_light_gains_nothing():

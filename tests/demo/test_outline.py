@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from alpamayo_demo.drive.outline import outline, overlap, touched
 from alpamayo_demo.road.ego import LENGTH_M, WIDTH_M
-from alpamayo_demo.road.events import LANE_M, Cones, Crossing, LaneClosed, SpeedBump, StopSign, TrafficLight, Vehicle
+from alpamayo_demo.road.events import (
+    LEFT_LANE_D,
+    RIGHT_LANE_D,
+    Cones,
+    Crossing,
+    LaneClosed,
+    SpeedBump,
+    StopSign,
+    TrafficLight,
+    Vehicle,
+)
 from worlds_by_hand import car, straight
 
 SQUARE = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)], dtype=float)
@@ -46,7 +56,7 @@ def test_the_outline_turns_with_the_car():
     np.testing.assert_allclose(np.ptp(outline(car(3.0, 1.0)), axis=0), (LENGTH_M, WIDTH_M))
     np.testing.assert_allclose(np.ptp(outline(car(3.0, 1.0, heading=pi / 2)), axis=0), (WIDTH_M, LENGTH_M))
     np.testing.assert_allclose(outline(car(3.0, 1.0, heading=0.7)).mean(axis=0), (3.0, 1.0), atol=1e-12)
-    front_left = outline(car(heading=pi / 2))[0]
+    front_left = outline(car(d=0.0, heading=pi / 2))[0]
     np.testing.assert_allclose(front_left, (-WIDTH_M / 2, LENGTH_M / 2), atol=1e-12)
 
 
@@ -60,11 +70,12 @@ def test_the_outline_turns_with_the_car():
         (Cones(20.0, 0.0, on_the_right=True), 26.0, 0.0, True),  # 1.1 m from the middle, 0.27 m to their foot's edge
         (Cones(20.0, 0.0, on_the_right=True), 26.0, 0.7, False),
         (Cones(20.0, 0.0, on_the_right=False), 26.0, -0.7, False),
-        (LaneClosed(20.0, 0.0), 20.0, 0.0, True),
-        (LaneClosed(20.0, 0.0), 20.0, LANE_M, False),
-        (LaneClosed(20.0, LANE_M), 20.0, 0.0, False),
-        (Crossing(20.0, 0.0), 21.0, 0.0, False),
-        (Crossing(20.0, 0.0, pedestrian_d=0.5), 21.0, 0.0, True),
+        (LaneClosed(20.0, RIGHT_LANE_D), 20.0, RIGHT_LANE_D, True),
+        (LaneClosed(20.0, RIGHT_LANE_D), 20.0, LEFT_LANE_D, False),
+        (LaneClosed(20.0, LEFT_LANE_D), 20.0, RIGHT_LANE_D, False),
+        (Crossing(20.0, 0.0, -3.2, 0.8), 21.0, 0.0, False),
+        (Crossing(20.0, 0.0, 0.5, 0.8), 21.0, 0.0, True),
+        (Crossing(20.0, 0.0, -1.5, -0.8), 21.0, 0.0, True),  # the suitcase,
         (SpeedBump(20.0, 0.0), 20.5, 0.0, False),
         (StopSign(20.0, 0.0), 25.0, 0.0, False),
         (TrafficLight(20.0, 0.0, green=True), 27.0, 0.0, False),

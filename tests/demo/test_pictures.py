@@ -42,7 +42,7 @@ def answered(situation: Situation, thought: str) -> Answered:
 
 def test_a_way_is_drawn_where_the_camera_would_see_it():
     width = 320
-    drawn = blue(camera_view(straight(), car(), FRONT_WIDE, width, [AHEAD]))
+    drawn = blue(camera_view(straight(), car(d=0.0), FRONT_WIDE, width, [AHEAD]))
     scale = width * FINER / 160
     for x in (4.0, 8.0, 20.0):
         column, row = (FRONT_WIDE.project([x, 0.0, 0.0]) * scale).astype(int)
@@ -52,15 +52,15 @@ def test_a_way_is_drawn_where_the_camera_would_see_it():
 
 def test_a_way_behind_the_car_is_not_in_its_camera():
     behind = Trail(np.array([(-30.0, 0.0), (-5.0, 0.0)]), PREDICTED)
-    assert not blue(camera_view(straight(), car(), FRONT_WIDE, 320, [behind])).any()
+    assert not blue(camera_view(straight(), car(d=0.0), FRONT_WIDE, 320, [behind])).any()
 
 
 def test_from_above_a_way_ahead_goes_up_and_left_is_left():
-    ahead = blue(from_above(straight(), car(heading=0.0), 100, 200, [AHEAD]))
+    ahead = blue(from_above(straight(), car(d=0.0, heading=0.0), 100, 200, [AHEAD]))
     rows, columns = np.nonzero(ahead)
     assert np.ptp(rows) > 0.75 * 200 * FINER
     np.testing.assert_allclose(columns.mean(), 100 * FINER / 2, atol=FINER)
-    left = blue(from_above(straight(), car(), 100, 200, [Trail(np.array([(0.0, 0.0), (10.0, 10.0)]), PREDICTED)]))
+    left = blue(from_above(straight(), car(d=0.0), 100, 200, [Trail(np.array([(0.0, 0.0), (10.0, 10.0)]), PREDICTED)]))
     assert np.nonzero(left)[1].mean() < 100 * FINER / 2 - 10
 
 

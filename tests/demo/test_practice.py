@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from alpamayo_demo.road.events import Vehicle
+from alpamayo_demo.road.events import RIGHT_LANE_D, Vehicle
 from alpamayo_demo.train import practice
 from alpamayo_demo.train.batches import Batches
 from alpamayo_export.denoiser import DenoisingStep
@@ -72,8 +72,13 @@ def test_who_is_lost_in_practice_is_not_followed(scenes, untrained, tmp_path, mo
 
 
 def test_lost_is_who_is_far_off_the_lane_or_in_something():
-    ride = practice.Ride(straight(Vehicle(s=50.0, d=0.0, speed=0.0)), car())
-    for ego, expected in ((car(), False), (car(d=-2.0), False), (car(d=-3.0), True), (car(s=50.0), True)):
+    ride = practice.Ride(straight(Vehicle(s=50.0, d=RIGHT_LANE_D, speed=0.0)), car())
+    for ego, expected in (
+        (car(), False),
+        (car(d=RIGHT_LANE_D - 2.0), False),
+        (car(d=RIGHT_LANE_D - 3.0), True),
+        (car(s=50.0), True),
+    ):
         ride.ego = ego
         assert practice.lost(ride) == expected
 

@@ -109,7 +109,7 @@ def test_the_hard_split_goes_beyond_the_others():
     ahead = {it: values(it, Situation.SLOW_VEHICLE, lambda world: world.events[0].speed) for it in Split}
     assert max(ahead[Split.HARD]) < min(min(ahead[it]) for it in usual)
     walking = {
-        it: values(it, Situation.PEDESTRIAN, lambda world: max(getattr(e, "walking_mps", 0) for e in world.events))
+        it: values(it, Situation.PEDESTRIAN, lambda world: max(abs(getattr(e, "walking_mps", 0)) for e in world.events))
         for it in Split
     }
     assert min(walking[Split.HARD]) > max(max(walking[it]) for it in usual)

@@ -3,16 +3,18 @@
 import numpy as np
 from alpamayo_demo.road.centreline import Centreline, curvature_profile
 from alpamayo_demo.road.ego import Ego
-from alpamayo_demo.road.events import Event
+from alpamayo_demo.road.events import RIGHT_LANE_D, Event
 from alpamayo_demo.road.world import Scenery, World
 
 
-def straight(*events: Event, dusk: float = 0.0, lane_d: float = 0.0, scenery: tuple[Scenery, ...] = ()) -> World:
+def straight(
+    *events: Event, dusk: float = 0.0, lane_d: float = RIGHT_LANE_D, scenery: tuple[Scenery, ...] = ()
+) -> World:
     road = Centreline(curvature_profile(300.0, -40.0, []), -40.0)
     return World(road, lane_d, list(events), [], list(scenery), dusk, 1.0)
 
 
-def car(s: float = 0.0, d: float = 0.0, heading: float = 0.0, speed: float = 10.0) -> Ego:
+def car(s: float = 0.0, d: float = RIGHT_LANE_D, heading: float = 0.0, speed: float = 10.0) -> Ego:
     """On a straight road."""
     return Ego(s, d, heading, speed, s, d)
 
