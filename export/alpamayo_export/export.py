@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alpamayo_export import repository as repo
-from alpamayo_export.checkpoint import Weights, check_shapes, check_types, local_folder, sha256
+from alpamayo_export.checkpoint import Shapes, Weights, check_shapes, check_types, local_folder, sha256
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_onnx, write_torch
@@ -54,21 +54,44 @@ def open_checkpoint(name_or_path: str) -> Checkpoint:
         ExportError: it is not there, not an Alpamayo 1 checkpoint, or its parts do not fit.
     """
     folder = local_folder(name_or_path, "the checkpoint")
+    configs = _read_configs(folder)
+    weights = Weights.find(folder)
+    headers = weights.headers()
+    check_types({name: kind for name, (_, kind) in headers.items()})
+    needed, optional = _shapes(configs)
+    check_shapes({name: shape for name, (shape, _) in headers.items()}, needed | optional, optional)
+    return Checkpoint(folder, *configs, weights)
+
+
+def weight_shapes(folder: Path) -> tuple[AlpamayoConfig, Shapes]:
+    """The config of a checkpoint's folder, and the shapes of the weights that it must hold.
+
+    Raises:
+        ExportError: as open_checkpoint, but for the weights, which need not be there.
+    """
+    configs = _read_configs(folder)
+    return configs[0], _shapes(configs)[0]
+
+
+_Configs = tuple[AlpamayoConfig, Path, Any, Any]  # with the vision-language model's folder and config, and the expert's
+
+
+def _read_configs(folder: Path) -> _Configs:
     config = read_config(folder)
     vlm_folder = local_folder(config.vlm_name_or_path, "vlm_name_or_path of its config.json", relative_to=folder)
     vlm = read_vlm_config(vlm_folder, config.vocab_size)
-    expert = expert_config(vlm, config.expert)
-    weights = Weights.find(folder)
+    return config, vlm_folder, vlm, expert_config(vlm, config.expert)
+
+
+def _shapes(configs: _Configs) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Of the weights that a checkpoint must hold, and of those that it may."""
+    config, _, vlm, expert = configs
     with torch.device("meta"):
         step = DenoisingStep(config.action_in_proj, expert)
-    headers = weights.headers()
-    check_types({name: kind for name, (_, kind) in headers.items()})
-    expected = {f"vlm.{name}": shape for name, shape in vlm_shapes(vlm).items()}
-    expected |= {name: tuple(tensor.shape) for name, tensor in step.state_dict().items()}
-    expected |= {f"action_space.{name}": () for name in _ACTION_STATS}
-    buffers = [name for name, _ in step.named_buffers()] + [f"action_space.{name}" for name in _ACTION_STATS]
-    check_shapes({name: shape for name, (shape, _) in headers.items()}, expected, optional=buffers)
-    return Checkpoint(folder, config, vlm_folder, vlm, expert, weights)
+    needed = {f"vlm.{name}": shape for name, shape in vlm_shapes(vlm).items()}
+    needed |= {name: tuple(parameter.shape) for name, parameter in step.named_parameters()}
+    optional = {name: tuple(buffer.shape) for name, buffer in step.named_buffers()}
+    return needed, optional | {f"action_space.{name}": () for name in _ACTION_STATS}
 
 
 def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
@@ -124,7 +147,7 @@ def _manifest(checkpoint: Checkpoint, precision: str, denoiser: str, limits: Lim
 def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvCache, limits: Limits) -> None:
     config, expert = checkpoint.config, checkpoint.expert
     dtype = PRECISIONS[kv.precision]
-    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, _model_dtype(config))
+    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, model_dtype(config))
     file, write = DENOISERS[denoiser]
     write(step, kv.layers, kv.kv_heads, folder / file)
     repo.write_json(
@@ -140,7 +163,8 @@ def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvC
     )
 
 
-def _model_dtype(config: AlpamayoConfig) -> torch.dtype:
+def model_dtype(config: AlpamayoConfig) -> torch.dtype:
+    """Raises ExportError if the config names no floating-point type."""
     dtype = getattr(torch, config.model_dtype, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ExportError(f"config.json: model_dtype {config.model_dtype!r} is no floating-point type of torch")
@@ -151,9 +175,9 @@ def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
     """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them."""
     space = dataclasses.asdict(checkpoint.config.action_space)
     del space["n_waypoints"]
-    model_dtype = _model_dtype(checkpoint.config)
+    dtype = model_dtype(checkpoint.config)
     for name in _ACTION_STATS:
-        space[name] = torch.tensor(space[name], dtype=model_dtype).float().item()
+        space[name] = torch.tensor(space[name], dtype=dtype).float().item()
     stored = checkpoint.weights.read(n for n in checkpoint.weights.shard_of if n.startswith("action_space."))
     space |= {name.removeprefix("action_space."): tensor.float().item() for name, tensor in stored.items()}
     if (

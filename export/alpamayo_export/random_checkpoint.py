@@ -1,0 +1,226 @@
+"""`alpamayo-make-checkpoint {tiny,released} --output DIR`: random weights in the released layout.
+
+For measuring and testing where nobody has the released weights: how long a request takes does not depend on
+their values.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alpamayo_export.errors import ExportError
+
+if TYPE_CHECKING:
+    import torch
+
+    from alpamayo_export.checkpoint import Shapes
+    from alpamayo_export.config import Json
+    from alpamayo_export.layout import Sizes
+
+SHARD_BYTES = 2_000_000_000
+RELEASED_LAYERS, RELEASED_VISION_LAYERS, TINY_LAYERS = 36, 27, 4
+FIRST_QWEN_TOKEN = 151643  # of Qwen's special ones: its vocabulary comes before
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: written; 1: it could not be, with a line on stderr; 2: wrong usage."""
+    args = parser().parse_args(argv)
+    try:
+        size = write_random_checkpoint(args.output, args.size, args.layers, args.seed)
+    except (ExportError, OSError) as error:
+        print(f"alpamayo-make-checkpoint: {error}", file=sys.stderr)
+        return 1
+    print(f"alpamayo-make-checkpoint: wrote {args.output}, {size / 1e9:.3g} GB")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(
+        prog="alpamayo-make-checkpoint", description="Write a checkpoint of random weights in the released layout."
+    )
+    cli.add_argument(
+        "size", choices=("tiny", "released"), help="released: 22 GB in bf16, with the released shapes; tiny: 3 MB"
+    )
+    cli.add_argument("--output", required=True, type=Path, metavar="DIR", help="a folder that is new, or empty")
+    cli.add_argument(
+        "--layers",
+        type=int,
+        help="of the language model and the expert, instead of all; fewer of the vision tower's too",
+    )
+    cli.add_argument("--seed", type=int, default=0, help="the same seed makes the same weights (default: 0)")
+    return cli
+
+
+def write_random_checkpoint(output: Path, size: str, layers: int | None = None, seed: int = 0) -> int:
+    """How many bytes of weights were written to the folder `output`, which comes to be whole or not at all.
+
+    Raises:
+        ExportError: `output` holds something, or a number makes no sense.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ExportError(f"--output {output} is there already; name a folder that is new, or empty")
+    if layers is not None and not 1 <= layers <= RELEASED_LAYERS:
+        raise ExportError(f"--layers: got {layers}, wanted 1 .. {RELEASED_LAYERS}")
+    if not 0 <= seed < 2**32:
+        raise ExportError(f"--seed: got {seed}, wanted 0 .. {2**32 - 1}")
+    # Imported late: --help should not wait for torch.
+    from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as temporary:
+        unfinished = Path(temporary) / "checkpoint"
+        if size == "released":
+            tokenizer = make_tokenizer([], QWEN_TOKENS, FIRST_QWEN_TOKEN)
+            write_layout(unfinished, _released(layers or RELEASED_LAYERS), tokenizer)
+        else:
+            write_layout(unfinished, _tiny(layers or TINY_LAYERS), make_tokenizer([], SMALL_TOKENS))
+        written = _write_weights(unfinished, seed)
+        unfinished.rename(output)  # over an empty folder too
+    return written
+
+
+def _released(layers: int) -> "Sizes":
+    """As `nvidia/Alpamayo-R1-10B` has them, with as many layers; the vision tower's in proportion."""
+    vision_layers = max(3, round(RELEASED_VISION_LAYERS * layers / RELEASED_LAYERS))
+    return _sizes(
+        text={
+            "hidden_size": 4096,
+            "intermediate_size": 12288,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 262144,
+            "rope_parameters": _rope([24, 20, 20]),
+        },
+        vision={
+            "depth": vision_layers,
+            "hidden_size": 1152,
+            "num_heads": 16,
+            "intermediate_size": 4304,
+            "num_position_embeddings": 2304,
+            "deepstack_visual_indexes": [vision_layers * tap // RELEASED_VISION_LAYERS for tap in (8, 16, 24)],
+        },
+        expert={"hidden_size": 2048, "intermediate_size": 8256, "num_attention_heads": 16, "head_dim": 128},
+        action_hidden_size=512,
+        dtype="bfloat16",
+    )
+
+
+def _tiny(layers: int) -> "Sizes":
+    return _sizes(
+        text={
+            "hidden_size": 64,
+            "intermediate_size": 160,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 16384,
+            "rope_parameters": _rope([4, 2, 2]),
+        },
+        vision={
+            "depth": 4,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "num_position_embeddings": 256,
+            "deepstack_visual_indexes": [0, 1, 2],
+        },
+        expert={"hidden_size": 32, "intermediate_size": 72, "num_attention_heads": 4, "head_dim": 16},
+        action_hidden_size=48,
+        dtype="float32",
+    )
+
+
+def _sizes(text: "Json", vision: "Json", expert: "Json", action_hidden_size: int, dtype: str) -> "Sizes":
+    """What does not depend on the size is as released."""
+    from alpamayo_export.layout import Sizes
+
+    return Sizes(
+        text=text,
+        vision=vision,
+        expert=expert,
+        action_in_proj={
+            "hidden_size": action_hidden_size,
+            "max_freq": 100.0,
+            "num_enc_layers": 2,
+            "num_fourier_feats": 20,
+        },
+        action_space={
+            "accel_mean": 0.02902694707164455,
+            "accel_std": 0.6810426736454882,
+            "curvature_mean": 0.0002692167976330542,
+            "curvature_std": 0.026148280660833106,
+        },
+        history_xyz_m=(4, 4, 10),
+        history_bins=1000,
+        future_bins=3000,
+        pixels=(163840, 196608),
+        dtype=dtype,
+    )
+
+
+def _rope(sections: list[int]) -> "Json":
+    return {"rope_type": "default", "rope_theta": 5e6, "mrope_section": sections, "mrope_interleaved": True}
+
+
+def _write_weights(folder: Path, seed: int) -> int:
+    """Shard by shard, so that no more than SHARD_BYTES are in memory (or one tensor, if it is larger)."""
+    import torch
+    from safetensors.torch import save_file
+    from tqdm import tqdm
+
+    from alpamayo_export.export import model_dtype, weight_shapes
+
+    config, shapes = weight_shapes(folder)
+    dtype = model_dtype(config)
+    shards = list(_shards(shapes, dtype.itemsize))
+    weight_map: dict[str, str] = {}
+    total = sum(prod(shape) for shape in shapes.values()) * dtype.itemsize
+    names = {name: i for i, name in enumerate(shapes)}
+    with tqdm(total=total, unit="B", unit_scale=True, desc="random weights", delay=2) as progress:
+        for number, shard in enumerate(shards, start=1):
+            file = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+            tensors = {}
+            for name in shard:
+                tensors[name] = _random(shapes[name], dtype, torch.Generator().manual_seed(seed << 20 | names[name]))
+                progress.update(tensors[name].nbytes)
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+            (folder / file).chmod(0o644)  # it is written for its owner alone
+            weight_map |= dict.fromkeys(shard, file)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    return total
+
+
+def _shards(shapes: "Shapes", itemsize: int) -> Iterator[list[str]]:
+    shard: list[str] = []
+    size = 0
+    for name, shape in shapes.items():
+        more = prod(shape) * itemsize
+        if shard and size + more > SHARD_BYTES:
+            yield shard
+            shard, size = [], 0
+        shard.append(name)
+        size += more
+    yield shard
+
+
+def _random(shape: tuple[int, ...], dtype: "torch.dtype", generator: "torch.Generator") -> "torch.Tensor":
+    """Norms are one, and what is multiplied keeps about the size of what it is given: numbers stay finite in bf16."""
+    import torch
+
+    if len(shape) < 2:
+        return torch.ones(shape, dtype=dtype)
+    return torch.empty(shape, dtype=dtype).normal_(std=prod(shape[1:]) ** -0.5, generator=generator)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
