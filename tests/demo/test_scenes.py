@@ -82,10 +82,10 @@ def test_the_same_seed_is_the_same_scene_in_another_process(scenes):
 @pytest.mark.parametrize(
     ("split", "situation", "pose", "last_action", "mean_pixels"),
     [
-        (Split.TRAIN, "CONES_LEFT", (126.1433, -26.4402, -0.4387, 10.0266), (0.01777, -0.00209), (128.826, 150.490)),
-        (Split.HELD_OUT, "STOP_SIGN", (24.8227, 3.4663, -0.0013, 9.7863), (-0.52049, -0.00001), (80.247, 106.813)),
-        (Split.HELD_OUT, "SPEED_UP", (11.2876, 0.0539, -0.0015, 6.8771), (-0.92041, -0.00001), (136.861, 160.628)),
-        (Split.HARD, "RED_LIGHT", (22.8634, 0.0367, 0.0119, 7.6916), (-0.25, 0.00003), (135.504, 150.005)),
+        (Split.TRAIN, "CONES_LEFT", (125.1862, -27.9297, -0.4402, 9.9591), (0.01919, -0.00166), (128.845, 150.515)),
+        (Split.HELD_OUT, "STOP_SIGN", (24.8227, 1.7163, -0.0013, 9.7863), (-0.52049, -0.00001), (80.247, 106.816)),
+        (Split.HELD_OUT, "PEDESTRIAN", (51.4636, -0.2090, -0.0933, 9.0928), (-0.39629, 0.00008), (90.842, 117.259)),
+        (Split.HARD, "RED_LIGHT", (22.8634, -1.7133, 0.0119, 7.6916), (-0.25, 0.00003), (135.507, 149.960)),
     ],
 )
 def test_scenes_are_those_that_the_committed_checkpoint_was_trained_and_measured_on(
