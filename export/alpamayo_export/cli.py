@@ -25,9 +25,9 @@ def parser() -> argparse.ArgumentParser:
     )
     cli.add_argument(
         "--denoiser",
-        choices=("auto", "onnxruntime", "torch", "tensorrt"),
+        choices=("auto", "tensorrt", "onnxruntime", "torch"),
         default="auto",
-        help="what runs it; auto: onnxruntime",
+        help="what runs it; auto: TensorRT on a GPU that has it, else ONNX Runtime, as is found when it is served",
     )
     cli.add_argument("--max-images", type=int, default=Limits.max_images, help="cameras x frames")
     cli.add_argument(

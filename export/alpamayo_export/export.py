@@ -19,7 +19,13 @@ from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_
 from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-DENOISERS = {"onnxruntime": ("denoiser.onnx", write_onnx), "torch": ("denoiser.pt2", write_torch)}
+# What may run the denoiser, and the graph that it reads.
+DENOISERS = {
+    "auto": ("denoiser.onnx", write_onnx),
+    "tensorrt": ("denoiser.onnx", write_onnx),
+    "onnxruntime": ("denoiser.onnx", write_onnx),
+    "torch": ("denoiser.pt2", write_torch),
+}
 _SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 
@@ -100,14 +106,15 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
     Raises:
         ExportError: the options cannot be met, or `output` is something else already.
     """
-    precision = options.precision
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_available() else "fp32"
-    denoiser = "onnxruntime" if options.denoiser == "auto" else options.denoiser
+    denoiser = options.denoiser
     if denoiser not in DENOISERS:
-        raise ExportError(f"--denoiser {options.denoiser}: this version can serve {' or '.join(DENOISERS)}")
-    # ONNX Runtime has no bf16 but on a GPU: such a repository is for another machine, if there is none here.
-    gpu = torch.cuda.is_available() or (precision == "bf16" and denoiser == "onnxruntime")
+        raise ExportError(f"--denoiser {denoiser}: known are {', '.join(DENOISERS)}")
+    # TensorRT, and bf16 on ONNX Runtime, want a GPU: such a repository is for another machine, if there is none here.
+    gpu = torch.cuda.is_available() or denoiser == "tensorrt"
+    gpu = gpu or (options.precision == "bf16" and denoiser != "torch")
+    precision = ("bf16" if gpu else "fp32") if options.precision == "auto" else options.precision
+    if denoiser == "auto" and not gpu:
+        denoiser = "onnxruntime"
     with repo.replacing(output) as repository:
         repo.copy_tree(repository)
         text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options.limits)
@@ -153,6 +160,7 @@ def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvC
     repo.write_json(
         folder / "denoiser.json",
         {
+            "runner": denoiser,
             "precision": kv.precision,
             "layers": kv.layers,
             "kv_heads": kv.kv_heads,

@@ -1,6 +1,7 @@
 """The golden checkpoint's denoiser, as the exported graph and as the torch module it was exported from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,11 @@ def program(step: DenoisingStep, settings: DenoiserSettings, tmp_path_factory: p
 @pytest.fixture(scope="session")
 def runners(denoiser_folder: Path, program: Path, settings: DenoiserSettings) -> dict[str, Runner]:
     """Those that serve."""
-    folders = {"onnx": denoiser_folder, "program": program.parent}
-    return {name: open_runner(folder, torch.device("cpu"), settings.precision) for name, folder in folders.items()}
+    there = {"onnx": (denoiser_folder, "onnxruntime"), "program": (program.parent, "torch")}
+    return {
+        name: open_runner(folder, torch.device("cpu"), replace(settings, runner=runner))
+        for name, (folder, runner) in there.items()
+    }
 
 
 @pytest.fixture(scope="session", params=["onnx", "program"])

@@ -12,6 +12,7 @@ from alpamayo_export import cli
 from alpamayo_export.checkpoint import Weights, sha256
 from alpamayo_export.errors import ExportError
 from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.limits import Limits
 from alpamayo_export.repository import replacing, write_reasoner_weights
 from checkpoint_copy import CheckpointCopy
 from google.protobuf import text_format
@@ -312,12 +313,20 @@ def test_a_limit_below_one_is_refused(checkpoint, tmp_path, capsys):
     assert "max_images must be at least 1, got 0" in message
 
 
-def test_an_engine_this_version_does_not_have_is_refused(checkpoint, tmp_path, capsys):
+def test_a_repository_for_tensorrt_is_for_a_gpu(checkpoint, tmp_path, capsys):
     output = tmp_path / "repository"
-    code, message = run(capsys, checkpoint, "--output", output, "--precision", "fp32", "--denoiser", "tensorrt")
-    assert code == 1
-    assert "--denoiser tensorrt" in message
-    assert not output.exists()
+    code, _ = run(capsys, checkpoint, "--output", output, "--denoiser", "tensorrt")
+    assert code == 0
+    settings = json.loads((output / "alpamayo_denoiser" / "1" / "denoiser.json").read_text())
+    assert (settings["runner"], settings["precision"]) == ("tensorrt", "bf16")
+    assert (output / "alpamayo_denoiser" / "1" / "denoiser.onnx").exists()
+    assert "KIND_GPU" in (output / "alpamayo_denoiser" / "config.pbtxt").read_text()
+
+
+def test_what_runs_no_denoiser_is_refused(checkpoint, tmp_path):
+    with pytest.raises(ExportError, match="--denoiser abacus: known are auto, tensorrt, onnxruntime, torch"):
+        export(open_checkpoint(str(checkpoint)), tmp_path / "repository", Options("fp32", "abacus", Limits()))
+    assert not (tmp_path / "repository").exists()
 
 
 def test_output_that_is_something_else_is_refused(copy, capsys):

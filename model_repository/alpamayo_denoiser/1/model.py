@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 import torch
+import triton_python_backend_utils as pb_utils
 from contract import deadline_after, parse_parameters, stop_check
 from denoiser.euler import denoise
 from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
@@ -19,7 +20,7 @@ class TritonPythonModel:
         gpu = args["model_instance_kind"] == "GPU"
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
-        self.runner = open_runner(folder, self.device, self.settings.precision)
+        self.runner = open_runner(folder, self.device, self.settings, pb_utils.Logger.log_info)
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)

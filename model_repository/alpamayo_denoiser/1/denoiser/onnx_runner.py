@@ -8,7 +8,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from denoiser.euler import Velocity
-from denoiser.request import DenoiserRequest
+from denoiser.request import DenoiserRequest, graph_inputs
 
 # Official builds since 1.29 report to Microsoft, from their import on. What is served here is nobody else's business.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -39,19 +39,13 @@ class OnnxRunner:
                 f"ONNX Runtime has no {provider}, only {', '.join(ort.get_available_providers())}; "
                 "for a GPU, install onnxruntime-gpu in the place of onnxruntime"
             )
+        self.name = f"onnxruntime {ort.__version__}, {provider}"
         self._device = device
 
     def bind(self, request: DenoiserRequest) -> Velocity:
         binding = self._session.io_binding()
         velocity = torch.empty_like(request.noise)
-        inputs = {
-            "x": torch.empty_like(request.noise),
-            "t": torch.zeros((), device=self._device),
-            "kv_cache": request.kv_cache.contiguous(),
-            "kv_owner": request.kv_owner,
-            "action_owner": request.action_owner,
-            "action_position": request.action_position,
-        }
+        inputs = graph_inputs(request, self._device)
         for name, tensor in inputs.items():
             binding.bind_input(name, *self._place(tensor))
         binding.bind_output("velocity", *self._place(velocity))

@@ -1,5 +1,6 @@
-"""What runs the exported denoising step: the repository says, by the file that it holds."""
+"""What runs the exported denoising step: as the repository asks, or the best that there is where it serves."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -7,20 +8,50 @@ import torch
 
 from denoiser.euler import Velocity
 from denoiser.onnx_runner import OnnxRunner
-from denoiser.request import DenoiserRequest
+from denoiser.request import DenoiserRequest, DenoiserSettings
+from denoiser.tensorrt_engine import Log
+from denoiser.tensorrt_runner import TensorRtRunner
 from denoiser.torch_runner import TorchRunner
 
 
 class Runner(Protocol):
     """Binds a request's tensors once, and gives the flow's velocity back as a function of (x, t).
 
-    The tensors must be on the runner's device.
+    The tensors must be on the runner's device. A runner has one request at a time.
     """
+
+    name: str
+    """What it is, and its version."""
 
     def bind(self, request: DenoiserRequest) -> Velocity: ...
 
 
-def open_runner(folder: Path, device: torch.device, precision: str) -> Runner:
-    """Raises RuntimeError if what is there cannot run on the device in that precision."""
-    program = folder / "denoiser.pt2"
-    return TorchRunner(program, device) if program.exists() else OnnxRunner(folder / "denoiser.onnx", device, precision)
+def open_runner(folder: Path, device: torch.device, settings: DenoiserSettings, log: Log = print) -> Runner:
+    """The runner that `settings.runner` names; for "auto", the first that runs here.
+
+    Args:
+        folder: the model's version, with the graph in it.
+        device: where it runs.
+        settings: the repository's.
+        log: told which it is, and why not those that were tried before.
+
+    Raises:
+        RuntimeError: what is wanted cannot run on the device in that precision.
+    """
+    graph = folder / "denoiser.onnx"
+    runners: dict[str, Callable[[], Runner]] = {
+        "tensorrt": lambda: TensorRtRunner(graph, device, settings, log),
+        "onnxruntime": lambda: OnnxRunner(graph, device, settings.precision),
+        "torch": lambda: TorchRunner(folder / "denoiser.pt2", device),
+    }
+    best = ("tensorrt", "onnxruntime") if device.type == "cuda" else ("onnxruntime",)
+    failed: list[str] = []
+    for name in best if settings.runner == "auto" else (settings.runner,):
+        try:
+            runner = runners[name]()
+        except (RuntimeError, OSError) as error:
+            failed.append(f"{name}: {error}")
+        else:
+            log(f"the denoiser runs on {runner.name}" + "".join(f"; not on {why}" for why in failed))
+            return runner
+    raise RuntimeError(f"nothing here runs the denoiser: {'; '.join(failed)}")

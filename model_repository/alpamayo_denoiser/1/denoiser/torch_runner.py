@@ -15,6 +15,7 @@ class TorchRunner:
     def __init__(self, program: Path, device: torch.device) -> None:
         self._step = torch.export.load(program).module().to(device)
         self._device = device
+        self.name = f"torch {torch.__version__}, {device.type}"
 
     def bind(self, request: DenoiserRequest) -> Velocity:
         kv = (request.kv_cache, request.kv_owner, request.action_owner, request.action_position)

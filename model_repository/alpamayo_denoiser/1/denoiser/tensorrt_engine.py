@@ -1,0 +1,130 @@
+"""The exported step as a TensorRT engine: built where it serves, and kept beside the graph for the next start."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from denoiser.request import DenoiserSettings
+
+USUAL_TOKENS, USUAL_TRAJECTORIES = 3072, 6  # what it is tuned for: 16 images, and a request for six
+_CHUNK_BYTES = 1 << 24
+# TensorRT, TensorRT for RTX, and the names that the latter's modules have on PyPI.
+_PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+_LIBRARIES = {"tensorrt_rtx_bindings": "tensorrt_rtx_libs"}
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes that an engine is built for: the least, the usual and the most."""
+
+    tokens: tuple[int, int, int]
+    trajectories: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, settings: DenoiserSettings) -> "Profile":
+        """Up to the repository's limits."""
+        most = settings.max_kv_tokens, settings.max_trajectories
+        return cls(
+            (1, min(USUAL_TOKENS, most[0]), most[0]),
+            (1, min(USUAL_TRAJECTORIES, most[1]), most[1]),
+        )
+
+
+def tensorrt() -> Any:
+    """The first of its packages that is installed. Raises RuntimeError."""
+    for name in _PACKAGES:
+        try:
+            if name in _LIBRARIES:
+                import_module(_LIBRARIES[name])  # loads the libraries that the bindings link to
+            return import_module(name)
+        except ImportError:
+            continue
+    raise RuntimeError(
+        "TensorRT is not installed: pip install tensorrt, or tensorrt-rtx-cu13-libs and tensorrt-rtx-cu13-bindings"
+    )
+
+
+def engine_for(trt: Any, graph: Path, profile: Profile, gpu: str, log: Log) -> bytes:
+    """The engine kept beside `graph`, if it is of this graph, this TensorRT, this profile and this `gpu`; else it is
+    built, and kept instead where the folder can be written to.
+
+    Raises:
+        RuntimeError: TensorRT cannot build it.
+    """
+    key = {"tensorrt": f"{trt.__name__} {trt.__version__}", "gpu": gpu, "graph": _sha256(graph), **asdict(profile)}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    kept = graph.with_name(f"{graph.stem}-{digest[:16]}.engine")
+    if kept.exists():
+        return kept.read_bytes()
+    log(f"building a {key['tensorrt']} engine for {gpu}; the next start will find it")
+    engine = build_engine(trt, graph, profile)
+    try:
+        partial = kept.with_suffix(".partial")
+        partial.write_bytes(engine)
+        for old in graph.parent.glob(f"{graph.stem}-*.engine"):
+            old.unlink()
+        partial.rename(kept)
+    except OSError as error:
+        log(f"the engine cannot be kept, the next start builds it again: {error}")
+    return engine
+
+
+def build_engine(trt: Any, graph: Path, profile: Profile) -> bytes:
+    """The serialized engine: strongly typed, in the graph's own types; dynamic in KV tokens and trajectories.
+
+    Raises:
+        RuntimeError: TensorRT cannot parse or build it, with what it says.
+    """
+    said: list[str] = []
+    logger = _logger(trt, said)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise RuntimeError(f"TensorRT cannot parse {graph}: {'; '.join(errors)}")
+    config = builder.create_builder_config()
+    sizes = builder.create_optimization_profile()
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        shape = tuple(tensor.shape)
+        if -1 in shape:
+            dynamic = profile.tokens if tensor.name.startswith("kv_") else profile.trajectories
+            sizes.set_shape(tensor.name, *(tuple(n if size < 0 else size for size in shape) for n in dynamic))
+    if config.add_optimization_profile(sizes) < 0:
+        raise RuntimeError(f"TensorRT refuses {profile} for {graph}: {'; '.join(said[-3:])}")
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise RuntimeError(f"TensorRT cannot build {graph}: {'; '.join(said[-3:])}")
+    return bytes(engine)
+
+
+def _logger(trt: Any, said: list[str]) -> Any:
+    """Keeps errors and warnings in `said`."""
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR, trt.ILogger.WARNING):
+                said.append(message)
+
+    return Logger()
+
+
+def _sha256(graph: Path) -> str:
+    """Of the graph and its weights."""
+    digest = hashlib.sha256()
+    for path in (graph, graph.with_name(f"{graph.name}.data")):
+        if path.exists():
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+    return digest.hexdigest()

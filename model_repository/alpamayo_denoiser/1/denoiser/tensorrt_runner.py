@@ -1,0 +1,52 @@
+"""The exported denoising step on TensorRT."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from denoiser.euler import Velocity
+from denoiser.request import DenoiserRequest, DenoiserSettings, graph_inputs
+from denoiser.tensorrt_engine import Log, Profile, engine_for, tensorrt
+
+
+class TensorRtRunner:
+    """A runner (`runners.py`) that binds tensors where they lie, without copies."""
+
+    def __init__(self, graph: Path, device: torch.device, settings: DenoiserSettings, log: Log) -> None:
+        """Raises RuntimeError if there is no GPU or no TensorRT, or if it cannot build or load the engine."""
+        if device.type != "cuda":
+            raise RuntimeError("TensorRT needs a GPU: export with --denoiser onnxruntime or torch, or serve on one")
+        trt = tensorrt()
+        major, minor = torch.cuda.get_device_capability(device)
+        gpu = f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
+        engine = engine_for(trt, graph, Profile.of(settings), gpu, log)
+        self.name = f"{trt.__name__} {trt.__version__}"
+        self._device = device
+        with torch.cuda.device(device):
+            self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+            self._engine = self._runtime.deserialize_cuda_engine(engine)
+            if self._engine is None:
+                raise RuntimeError(f"{self.name} cannot load the engine of {graph} on {gpu}")
+            self._context: Any = self._engine.create_execution_context()
+        if self._context is None:
+            raise RuntimeError(f"{self.name} has no memory for the activations of {graph} on {gpu}")
+
+    def bind(self, request: DenoiserRequest) -> Velocity:
+        inputs = graph_inputs(request, self._device)
+        velocity = torch.empty_like(request.noise)
+        for name, tensor in inputs.items():
+            if not self._context.set_input_shape(name, tuple(tensor.shape)):
+                raise RuntimeError(f"the engine takes no {name} of shape {tuple(tensor.shape)}")
+        for name, tensor in {**inputs, "velocity": velocity}.items():
+            self._context.set_tensor_address(name, tensor.data_ptr())
+
+        def run(x: Tensor, t: float) -> Tensor:
+            inputs["x"].copy_(x)  # the context holds addresses only; this function keeps the tensors alive
+            inputs["t"].fill_(t)
+            if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
+                raise RuntimeError(f"{self.name} could not run the denoising step")
+            return velocity
+
+        return run

@@ -1,0 +1,140 @@
+"""The exported step in TensorRT, as far as it goes without a GPU: parsed, built, kept. Running it needs one."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from alpamayo_export import random_checkpoint
+from alpamayo_export.config import read_config
+from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.denoiser_graph import load_step, write_onnx
+from alpamayo_export.export import open_checkpoint
+from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
+from alpamayo_export.vlm import expert_config, read_vlm_config
+from denoiser import tensorrt_engine
+from denoiser.runners import open_runner
+from denoiser.tensorrt_engine import Profile, build_engine, engine_for, tensorrt
+
+GPU = "a GPU"
+PROFILE = Profile((1, 3072, 8192), (1, 6, 32))
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@pytest.fixture(scope="module", params=DTYPES)
+def graph(request, checkpoint, settings, tmp_path_factory) -> Path:
+    """The golden checkpoint's step, exported."""
+    opened = open_checkpoint(str(checkpoint))
+    dtype = DTYPES[request.param]
+    step = load_step(opened.config.action_in_proj, opened.expert, opened.denoiser_weights(), dtype, torch.float32)
+    path = tmp_path_factory.mktemp(request.param) / "denoiser.onnx"
+    write_onnx(step, settings.layers, settings.kv_heads, path)
+    return path
+
+
+def test_the_golden_step_is_built_in_its_own_types(graph):
+    weights = graph.with_name("denoiser.onnx.data").stat().st_size
+    engine = build_engine(tensorrt(), graph, PROFILE)
+    assert len(engine) > weights / 2
+
+
+def test_a_step_of_the_released_width_is_built(tmp_path):
+    """Two of its layers, in bf16."""
+    write_layout(tmp_path, random_checkpoint._released(2), make_tokenizer([], SMALL_TOKENS))
+    config = read_config(tmp_path)
+    vlm = read_vlm_config(tmp_path / "vlm", config.vocab_size)
+    expert = expert_config(vlm, config.expert)
+    with torch.device("meta"):
+        shapes = {name: tuple(it.shape) for name, it in DenoisingStep(config.action_in_proj, expert).named_parameters()}
+    assert shapes["expert.layers.1.mlp.down_proj.weight"] == (2048, 8256)
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: random_checkpoint._random(it, torch.bfloat16, generator) for name, it in shapes.items()}
+    step = load_step(config.action_in_proj, expert, weights, torch.bfloat16, torch.bfloat16)
+    write_onnx(step, 2, 8, tmp_path / "denoiser.onnx")
+    engine = build_engine(tensorrt(), tmp_path / "denoiser.onnx", PROFILE)
+    assert len(engine) > 0.9 * sum(tensor.nbytes for tensor in weights.values())
+
+
+def test_what_is_no_graph_is_refused_with_what_tensorrt_says(tmp_path):
+    (tmp_path / "denoiser.onnx").write_bytes(b"no graph")
+    with pytest.raises(RuntimeError, match=r"TensorRT cannot parse .*denoiser.onnx: \w"):
+        build_engine(tensorrt(), tmp_path / "denoiser.onnx", PROFILE)
+
+
+def test_an_impossible_profile_is_refused(graph):
+    with pytest.raises(RuntimeError, match=r"TensorRT (refuses|cannot build)"):
+        build_engine(tensorrt(), graph, Profile((8, 4, 2), (1, 6, 32)))
+
+
+@pytest.fixture
+def counted(monkeypatch, tmp_path):
+    """A graph, and a list of what was built for it."""
+    built: list[Profile] = []
+
+    def build(trt, graph, profile):
+        built.append(profile)
+        return f"engine {len(built)}".encode()
+
+    monkeypatch.setattr(tensorrt_engine, "build_engine", build)
+    (tmp_path / "denoiser.onnx").write_bytes(b"a graph")
+    (tmp_path / "denoiser.onnx.data").write_bytes(b"its weights")
+    return tmp_path / "denoiser.onnx", built
+
+
+def test_an_engine_is_built_once_and_again_when_anything_differs(counted):
+    graph, built = counted
+    trt, said = tensorrt(), []
+
+    def engine(profile=PROFILE, gpu=GPU):
+        return engine_for(trt, graph, profile, gpu, said.append)
+
+    assert [engine(), engine()] == [b"engine 1"] * 2
+    assert len(said) == 1
+    assert GPU in said[0]
+    assert engine(gpu="another GPU") == b"engine 2"
+    assert engine() == b"engine 3"  # one is kept
+    assert engine(profile=replace(PROFILE, tokens=(1, 2, 3))) == b"engine 4"
+    graph.with_name("denoiser.onnx.data").write_bytes(b"other weights")
+    assert engine(profile=replace(PROFILE, tokens=(1, 2, 3))) == b"engine 5"
+    assert len(built) == 5
+    assert [path.read_bytes() for path in graph.parent.glob("*.engine")] == [b"engine 5"]
+    assert not list(graph.parent.glob("*.partial"))
+
+
+def test_an_engine_that_cannot_be_kept_serves_all_the_same(counted, monkeypatch):
+    graph, _ = counted
+
+    def refuse(self, data):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    said = []
+    assert engine_for(tensorrt(), graph, PROFILE, GPU, said.append) == b"engine 1"
+    assert "the next start builds it again: [Errno 30] Read-only file system" in said[-1]
+
+
+def test_the_profile_ends_at_the_repositorys_limits(settings):
+    assert Profile.of(replace(settings, max_kv_tokens=5000, max_trajectories=32)) == Profile(
+        (1, 3072, 5000), (1, 6, 32)
+    )
+    assert Profile.of(replace(settings, max_kv_tokens=100, max_trajectories=2)) == Profile((1, 100, 100), (1, 2, 2))
+
+
+def test_without_tensorrt_it_says_what_to_install(monkeypatch):
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_libs", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RuntimeError, match="TensorRT is not installed: pip install tensorrt, or tensorrt-rtx"):
+        tensorrt()
+
+
+def test_a_repository_for_tensorrt_is_refused_where_there_is_no_gpu(denoiser_folder, settings):
+    with pytest.raises(RuntimeError, match="nothing here runs the denoiser: tensorrt: TensorRT needs a GPU"):
+        open_runner(denoiser_folder, torch.device("cpu"), replace(settings, runner="tensorrt"))
+
+
+def test_what_runs_is_named_in_the_log(denoiser_folder, settings):
+    said = []
+    runner = open_runner(denoiser_folder, torch.device("cpu"), replace(settings, runner="auto"), said.append)
+    assert said == [f"the denoiser runs on {runner.name}"]
+    assert runner.name.startswith("onnxruntime ")
