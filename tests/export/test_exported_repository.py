@@ -313,10 +313,9 @@ def test_a_limit_below_one_is_refused(checkpoint, tmp_path, capsys):
     assert "max_images must be at least 1, got 0" in message
 
 
-def test_a_repository_for_tensorrt_is_for_a_gpu(checkpoint, tmp_path, capsys):
+def test_a_repository_for_tensorrt_is_for_a_gpu(checkpoint, tmp_path):
     output = tmp_path / "repository"
-    code, _ = run(capsys, checkpoint, "--output", output, "--denoiser", "tensorrt")
-    assert code == 0
+    export(open_checkpoint(str(checkpoint)), output, Options("auto", "tensorrt", Limits()))
     settings = json.loads((output / "alpamayo_denoiser" / "1" / "denoiser.json").read_text())
     assert (settings["runner"], settings["precision"]) == ("tensorrt", "bf16")
     assert (output / "alpamayo_denoiser" / "1" / "denoiser.onnx").exists()
