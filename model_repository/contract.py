@@ -29,6 +29,15 @@ class InvalidRequest(ValueError):
     """The request breaks the contract. The message says what came, what was wanted and what to do."""
 
 
+class HandOverFailed(Exception):
+    """What one stage sent is not what the next one got: the server's fault, not the request's."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """`reason`: a word, for metrics."""
+        super().__init__(message)
+        self.reason = reason
+
+
 class Cancelled(Exception):
     """The caller gave up, or the deadline passed, before the answer was ready."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from contract import Cancelled, InvalidRequest
+from contract import Cancelled, HandOverFailed, InvalidRequest
 
 Tensors = dict[str, Any]
 
@@ -32,6 +32,9 @@ def _respond_to_one(request: Any, answer: Callable[[Any], Tensors]) -> Any:
     except Cancelled as error:
         pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone: nobody else is told
         return _error(str(error), pb_utils.TritonError.CANCELLED)
+    except HandOverFailed as error:
+        pb_utils.Logger.log_error(str(error))
+        return _error(str(error), pb_utils.TritonError.INTERNAL)
     except Exception as error:
         pb_utils.Logger.log_error(traceback.format_exc())
         return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)

@@ -44,12 +44,13 @@ ACTIONS = {"normalized_action": ("FP32", [-1, 64, 2])}
 INPUTS = {
     "alpamayo": IMAGES | OPTIONAL_HISTORY | CHOICES,
     "alpamayo_reasoner": IMAGES | OPTIONAL_HISTORY | CHOICES,
-    "alpamayo_denoiser": PACKED | {"deadline_ns": ("INT64", [1], "optional")},
+    "alpamayo_denoiser": PACKED
+    | {"kv_checksum": ("INT64", [-1, 2], "optional"), "deadline_ns": ("INT64", [1], "optional")},
     "alpamayo_unicycle": ACTIONS | {"action_owner": ("INT32", [-1])} | HISTORY,
 }
 OUTPUTS = {
     "alpamayo": TRAJECTORIES | THOUGHTS,
-    "alpamayo_reasoner": PACKED | {"deadline_ns": ("INT64", [1])} | THOUGHTS,
+    "alpamayo_reasoner": PACKED | {"kv_checksum": ("INT64", [-1, 2]), "deadline_ns": ("INT64", [1])} | THOUGHTS,
     "alpamayo_denoiser": ACTIONS,
     "alpamayo_unicycle": TRAJECTORIES,
 }

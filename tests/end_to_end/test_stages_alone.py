@@ -1,9 +1,11 @@
 """The ensemble's models, each called on its own over gRPC with the golden vectors."""
 
 import time
+import urllib.request
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from .golden_case import CASES, golden_case
 from .wire import ask, assert_same, texts
@@ -183,8 +185,32 @@ def test_one_after_the_other_they_are_the_ensemble(triton):
     parameters = {"num_traj_samples": 2, "num_traj_sets": 2, "max_generation_length": 6, "inference_steps": 3}
     parameters |= {"seed": 11}
     thoughts = ask(triton, case.inputs, parameters, model="alpamayo_reasoner")
-    handed_on = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
+    handed_on = ("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "noise")
     actions = denoise(triton, {name: thoughts[name] for name in handed_on}, steps=3)
     answer = drive(triton, case, actions, thoughts["action_owner"])
     answer |= {name: thoughts[name] for name in ("cot", "reasoning_complete", "seed")}
     assert_same(ask(triton, case.inputs, parameters), answer)
+
+
+def test_a_kv_cache_that_was_damaged_on_its_way_is_refused_and_counted(triton, server):
+    case = golden_case("sampled")
+    thoughts = ask(triton, case.inputs, {"max_generation_length": 4, "seed": 3}, model="alpamayo_reasoner")
+    names = ("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "noise")
+    sent = {name: thoughts[name] for name in names}
+    before = refused(server)
+    wanted = denoise(triton, sent, steps=2)
+    damaged = sent | {"kv_cache": sent["kv_cache"].copy()}
+    damaged["kv_cache"][1, 0, 0, 5] = 0
+    with pytest.raises(InferenceServerException, match="damaged on its way"):
+        denoise(triton, damaged, steps=2)
+    np.testing.assert_array_equal(denoise(triton, sent, steps=2), wanted)
+    assert refused(server) == before + 1
+
+
+def refused(server) -> float:
+    """As /metrics has it."""
+    with urllib.request.urlopen(server.metrics) as response:
+        text = response.read().decode()
+    line = 'alpamayo_kv_cache_refused_total{model="alpamayo_denoiser",reason="damaged"} '
+    (count,) = (it.removeprefix(line) for it in text.splitlines() if it.startswith(line))
+    return float(count)

@@ -3,8 +3,9 @@ from typing import Any
 
 import torch
 import triton_python_backend_utils as pb_utils
-from contract import deadline_after, parse_parameters, stop_check
+from contract import HandOverFailed, deadline_after, parse_parameters, stop_check
 from denoiser.euler import denoise
+from denoiser.hand_over import REASONS, check_hand_over
 from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
 from denoiser.runners import open_runner
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
@@ -21,6 +22,13 @@ class TritonPythonModel:
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
         self.runner = open_runner(folder, self.device, self.settings, pb_utils.Logger.log_info)
+        self.refusals = pb_utils.MetricFamily(  # a metric goes with its family
+            name="alpamayo_kv_cache_refused_total",
+            description="KV caches that did not arrive as the reasoner sent them",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        labels = {reason: {"model": args["model_name"], "reason": reason} for reason in REASONS}
+        self.refused = {reason: self.refusals.Metric(labels=labels[reason]) for reason in REASONS}
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
@@ -35,8 +43,13 @@ class TritonPythonModel:
         deadline = optional_numpy_input(request, "deadline_ns")
         deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
         names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
-        tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)).to(self.device) for name in names}
-        packed = DenoiserRequest(**tensors)
+        tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)) for name in names}
+        try:
+            check_hand_over(tensors["kv_cache"], optional_numpy_input(request, "kv_checksum"), self.device)
+        except HandOverFailed as error:
+            self.refused[error.reason].increment(1)
+            raise
+        packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
         check_request(packed, self.settings)
         stop = stop_check(request.is_cancelled, deadline_ns)
         action = denoise(self.runner.bind(packed), packed.noise, parameters.inference_steps, stop)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from contract import MAX_SEED, deadline_after, stop_check
+from kv_checksum import kv_checksum
 from reasoner.reasoner import Reasoner
 from reasoner.request import parse_request
 from reasoner.sampling import trajectory_noise
@@ -39,6 +40,7 @@ class TritonPythonModel:
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]
         return {
             "kv_cache": thoughts.kv_cache,
+            "kv_checksum": kv_checksum(thoughts.kv_cache).cpu().numpy(),
             "kv_owner": thoughts.kv_owner,
             "action_owner": np.tile(np.arange(samples, dtype=np.int32), sets),
             "action_position": np.tile(thoughts.action_position.cpu().numpy(), sets),
