@@ -57,7 +57,7 @@ def measure(source: Path, per_situation: int, first_seed: int, command: str) -> 
     """A row of scores for every value of every setting. Raises one of EXPECTED."""
     check_choice(per_situation, first_seed)
     machine, not_run = describe(), {}
-    with served(source, "fp32") as client:
+    with served(source, "fp32", "onnxruntime") as client:
         about = client.metadata()
         most = about["limits"]["max_trajectories"]
         check_between("samples (the repository's limit is too low)", USUAL.samples, 1, most)

@@ -26,7 +26,7 @@ def served(source: Path, precision: str = "auto", denoiser: str = "auto") -> Ite
     Args:
         source: folder. A checkpoint is exported to a temporary one first.
         precision: of that export: auto, fp32, bf16. A repository has its own.
-        denoiser: likewise: auto, onnxruntime, torch.
+        denoiser: likewise: auto, tensorrt, onnxruntime, torch.
 
     Raises:
         ExportError: there is no such checkpoint.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm import tqdm
 
 from alpamayo_export.errors import ExportError
@@ -95,6 +96,15 @@ def _open(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise ExportError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises OSError if the file cannot be written."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{path} cannot be written: {error}") from None
+    path.chmod(0o644)  # it is written for its owner alone; the server may be somebody else
 
 
 def check_types(types: Mapping[str, str]) -> None:

@@ -71,8 +71,9 @@ def write_random_checkpoint(output: Path, size: str, layers: int | None = None, 
     # Imported late: --help should not wait for torch.
     from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
 
+    output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.absolute().parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
         unfinished = Path(temporary) / "checkpoint"
         if size == "released":
             tokenizer = make_tokenizer([], QWEN_TOKENS, FIRST_QWEN_TOKEN)
@@ -173,9 +174,9 @@ def _rope(sections: list[int]) -> "Json":
 def _write_weights(folder: Path, seed: int) -> int:
     """Shard by shard, so that no more than SHARD_BYTES are in memory (or one tensor, if it is larger)."""
     import torch
-    from safetensors.torch import save_file
     from tqdm import tqdm
 
+    from alpamayo_export.checkpoint import save_tensors
     from alpamayo_export.export import model_dtype, weight_shapes
 
     config, shapes = weight_shapes(folder)
@@ -191,8 +192,7 @@ def _write_weights(folder: Path, seed: int) -> int:
             for name in shard:
                 tensors[name] = _random(shapes[name], dtype, torch.Generator().manual_seed(seed << 20 | names[name]))
                 progress.update(tensors[name].nbytes)
-            save_file(tensors, folder / file, metadata={"format": "pt"})
-            (folder / file).chmod(0o644)  # it is written for its owner alone
+            save_tensors(tensors, folder / file)
             weight_map |= dict.fromkeys(shard, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
@@ -214,7 +214,7 @@ def _shards(shapes: "Shapes", itemsize: int) -> Iterator[list[str]]:
 
 
 def _random(shape: tuple[int, ...], dtype: "torch.dtype", generator: "torch.Generator") -> "torch.Tensor":
-    """Norms are one, and what is multiplied keeps about the size of what it is given: numbers stay finite in bf16."""
+    """Norms and biases are one, and what is multiplied keeps about the size of what it is given: nothing overflows."""
     import torch
 
     if len(shape) < 2:

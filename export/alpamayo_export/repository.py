@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from google.protobuf import text_format
-from safetensors.torch import save_file
 from tqdm import tqdm
 from tritonclient.grpc import model_config_pb2
 
-from alpamayo_export.checkpoint import Weights
+from alpamayo_export.checkpoint import Weights, save_tensors
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache
 
@@ -88,8 +87,7 @@ def write_reasoner_weights(weights: Weights, folder: Path) -> None:
     for i, names in enumerate(tqdm(shards.values(), desc="reasoner weights", unit="shard", delay=2), start=1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
         tensors = {name.removeprefix("vlm."): tensor for name, tensor in weights.read(names).items()}
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        (folder / file).chmod(0o644)  # it is written for its owner alone; the server may be somebody else
+        save_tensors(tensors, folder / file)
         weight_map |= dict.fromkeys(tensors, file)
     if len(shards) > 1:
         write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})

@@ -21,6 +21,7 @@ from alpamayo_demo.road.events import (
     LANE_M,
     RIGHT_LANE_D,
     STANDING_MPS,
+    Cones,
     Crossing,
     SpeedBump,
     StopSign,
@@ -59,10 +60,11 @@ def way_of(found: Moment) -> list[tuple[World, Ego]]:
 @pytest.mark.parametrize("situation", Situation, ids=lambda situation: situation.name)
 @pytest.mark.parametrize("split", [Split.HELD_OUT, Split.HARD], ids=lambda split: split.name)
 def test_its_future_keeps_the_lane_the_limits_and_its_distance(split, situation):
-    starts = [moment(split, seed, situation) for seed in SEEDS]
-    free = [found for found in starts if not touched(found.world, found.ego)]  # unsteady hands may touch a cone
-    assert len(free) >= len(starts) - 1
-    for seed, found in enumerate(free):
+    for seed in SEEDS:
+        found = moment(split, seed, situation)
+        if isinstance(touched(found.world, found.ego), Cones):  # unsteady hands have led it there before t0
+            assert (split, seed, situation) == (Split.HELD_OUT, 1, Situation.CONES_LEFT)
+            continue
         steps = [step for step, _ in plan(found.world, found.ego, found.last_accel, 64)]
         way = way_of(found)
         accel, curvature = np.array([(step.accel, step.curvature) for step in steps]).T

@@ -6,6 +6,7 @@ from alpamayo_demo.drive.outline import outline, overlap, touched
 from alpamayo_demo.road.ego import LENGTH_M, WIDTH_M
 from alpamayo_demo.road.events import (
     LEFT_LANE_D,
+    NUDGE_M,
     RIGHT_LANE_D,
     Cones,
     Crossing,
@@ -68,14 +69,14 @@ def test_the_outline_turns_with_the_car():
         (Vehicle(20.0, 0.0, 0.0), 22.0, WIDTH_M + 0.05, False),
         (Vehicle(20.0, 0.0, 0.0), 22.0, WIDTH_M - 0.05, True),
         (Cones(20.0, 0.0, on_the_right=True), 26.0, 0.0, True),  # 1.1 m from the middle, 0.27 m to their foot's edge
-        (Cones(20.0, 0.0, on_the_right=True), 26.0, 0.7, False),
-        (Cones(20.0, 0.0, on_the_right=False), 26.0, -0.7, False),
+        (Cones(20.0, 0.0, on_the_right=True), 26.0, NUDGE_M, False),
+        (Cones(20.0, 0.0, on_the_right=False), 26.0, -NUDGE_M, False),
         (LaneClosed(20.0, RIGHT_LANE_D), 20.0, RIGHT_LANE_D, True),
         (LaneClosed(20.0, RIGHT_LANE_D), 20.0, LEFT_LANE_D, False),
         (LaneClosed(20.0, LEFT_LANE_D), 20.0, RIGHT_LANE_D, False),
         (Crossing(20.0, 0.0, -3.2, 0.8), 21.0, 0.0, False),
         (Crossing(20.0, 0.0, 0.5, 0.8), 21.0, 0.0, True),
-        (Crossing(20.0, 0.0, -1.5, -0.8), 21.0, 0.0, True),  # the suitcase,
+        (Crossing(20.0, 0.0, -1.5, -0.8), 21.0, 0.0, True),  # their suitcase
         (SpeedBump(20.0, 0.0), 20.5, 0.0, False),
         (StopSign(20.0, 0.0), 25.0, 0.0, False),
         (TrafficLight(20.0, 0.0, green=True), 27.0, 0.0, False),

@@ -5,7 +5,7 @@ import pytest
 from alpamayo_demo.road.cameras import CAMERAS, CROSS_LEFT, CROSS_RIGHT, FRONT_TELE, FRONT_WIDE, HEIGHT_PX, WIDTH_PX
 from alpamayo_demo.road.events import LANE_M, Cones, Crossing, StopSign, TrafficLight, Vehicle
 from alpamayo_demo.road.render import LINE_M, render
-from alpamayo_demo.road.solids import GREEN, ORANGE, RED
+from alpamayo_demo.road.solids import GREEN, LETTER_M, ORANGE, RED, WHITE
 from alpamayo_demo.road.world import Scenery
 from worlds_by_hand import car, close, straight
 
@@ -148,6 +148,21 @@ def test_a_near_solid_hides_a_far_one():
     column, row = FRONT_TELE.project([30.0, 0.0, 0.9]).astype(int)
     assert close(alone, PURPLE, 60)[row, column]
     assert not close(hidden, PURPLE, 60)[row, column]
+
+
+def test_a_stop_sign_says_stop():
+    """Where its letters have strokes it is white, between them it is red: the T's stem, the space beside it, the P."""
+    image = render(straight(StopSign(9.0, 0.0)), car(d=LANE_M), FRONT_TELE)
+    sign = np.array([13.86, 0.9, 2.4])  # the plate of the left one, in the ego frame
+    for left, up, colour in (
+        (1.7, -1.0, WHITE),
+        (3.0, -1.0, RED),
+        (-4.0, 0.0, WHITE),
+        (-6.0, 1.0, WHITE),
+        (-6.0, -1.5, RED),
+    ):
+        column, row = FRONT_TELE.project(sign + LETTER_M * np.array([0.0, left, up])).astype(int)
+        assert close(image, colour, 110)[row, column], (left, up, image[:, row, column])
 
 
 @pytest.mark.parametrize(("event", "s"), [(StopSign(15.0, 0.0), 15.3), (Crossing(15.0, 0.0, -5.0, 0.8), 16.75)])

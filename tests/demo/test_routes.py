@@ -102,6 +102,6 @@ def test_a_long_road_can_be_made_for_a_situation(situation, has):
     """The three others come about on every road: at its beginning, after a stop, at its end."""
     random = np.random.default_rng(0)
     roads = [long_road(random, situation)[0] for _ in range(20)]
-    assert np.mean([has(road) for road in roads]) > 0.8  # two long curves may leave no room for it
+    assert np.mean([has(road) for road in roads]) >= 0.9  # two long curves may leave no room for it
     assert not all(has(route(seed)[0]) for seed in range(20))
     assert len({len(demands(road)) for road in roads}) > 1

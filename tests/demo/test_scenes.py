@@ -8,7 +8,7 @@ import pytest
 import unicycle
 from alpamayo_client import Scene
 from alpamayo_demo.road.ego import DT_S
-from alpamayo_demo.road.events import AT_THE_LINE_M, STANDING_MPS
+from alpamayo_demo.road.events import AT_THE_LINE_M, STANDING_MPS, Crossing
 from alpamayo_demo.road.imagined import imagined_action
 from alpamayo_demo.road.render import render
 from alpamayo_demo.road.scenes import HISTORY_POSES, MODEL_CAMERAS, DrivingScene, Split, moment, scene
@@ -113,6 +113,13 @@ def test_the_hard_split_goes_beyond_the_others():
         for it in Split
     }
     assert min(walking[Split.HARD]) > max(max(walking[it]) for it in usual)
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.HELD_OUT])
+def test_pedestrians_come_from_both_sides(split):
+    found = [moment(split, seed, Situation.PEDESTRIAN).world.events for seed in range(8)]
+    sides = [event.side for events in found for event in events if isinstance(event, Crossing)]
+    assert {-1.0, 1.0} == set(sides)
 
 
 def test_another_seed_and_another_split_are_another_scene():

@@ -170,12 +170,12 @@ def test_times_are_the_papers():
 
 
 def test_the_rate_falls_once_through_the_drivers_scenes_and_practice():
-    course = training.Course(steps=500, rounds=training.CYCLE_ROUNDS, batch=1, seed=0)
+    course = training.Course(steps=500, rounds=10, batch=1, seed=0)
     rates = [training._schedule(step, course) for step in range(course.all_steps)]
     top = training.WARM_UP_STEPS - 1
     assert rates[top] == 1.0
     assert all(after < before for before, after in itertools.pairwise(rates[top + 1 :]))
-    assert rates[500] == training.CYCLE_RATE
+    assert rates[500] == training.PRACTICE_RATE
     assert rates[-1] == pytest.approx(training.LEAST_RATE, rel=0.01)
     unpractised = training.Course(steps=500, rounds=0, batch=1, seed=0)
     assert training._schedule(499, unpractised) == pytest.approx(training.LEAST_RATE, rel=0.01)

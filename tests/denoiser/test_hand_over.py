@@ -1,4 +1,4 @@
-"""The KV cache is the one that was sent, or it is refused."""
+"""A KV cache that was damaged on its way, or that left the GPU, is refused."""
 
 from types import SimpleNamespace
 
@@ -23,7 +23,7 @@ def test_what_arrives_as_it_was_sent_is_taken(kv_cache):
     check_hand_over(kv_cache.transpose(3, 4).contiguous().transpose(3, 4), checksum.numpy(), CPU)  # lying otherwise
 
 
-@pytest.mark.parametrize("damage", ["a bit", "a row of zeros", "another request's", "fewer layers"])
+@pytest.mark.parametrize("damage", ["a bit", "a row of zeros", "rows exchanged", "another request's", "fewer layers"])
 def test_a_damaged_one_is_refused(kv_cache, damage):
     checksum = kv_checksum(kv_cache).numpy()
     arrived = kv_cache.clone()
@@ -32,6 +32,8 @@ def test_a_damaged_one_is_refused(kv_cache, damage):
         bits[1, 0, 1, 3, 5] ^= 1
     elif damage == "a row of zeros":
         arrived[2, 1, :, 4] = 0
+    elif damage == "rows exchanged":
+        arrived[0, 0] = arrived[0, 0, :, [1, 0, *range(2, 9)]]
     elif damage == "another request's":
         arrived += 1
     else:

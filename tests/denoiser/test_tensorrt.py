@@ -15,7 +15,7 @@ from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.vlm import expert_config, read_vlm_config
 from denoiser import tensorrt_engine
 from denoiser.runners import open_runner
-from denoiser.tensorrt_engine import Profile, build_engine, engine_for, tensorrt
+from denoiser.tensorrt_engine import Profile, build_engine, open_engine, tensorrt
 
 GPU = "a GPU"
 PROFILE = Profile((1, 3072, 8192), (1, 6, 32))
@@ -84,10 +84,10 @@ def counted(monkeypatch, tmp_path):
 
 def test_an_engine_is_built_once_and_again_when_anything_differs(counted):
     graph, built = counted
-    trt, said = tensorrt(), []
+    trt, said, load = tensorrt(), [], bytes
 
     def engine(profile=PROFILE, gpu=GPU):
-        return engine_for(trt, graph, profile, gpu, said.append)
+        return open_engine(trt, graph, profile, gpu, load, said.append)
 
     assert [engine(), engine()] == [b"engine 1"] * 2
     assert len(said) == 1
@@ -99,19 +99,39 @@ def test_an_engine_is_built_once_and_again_when_anything_differs(counted):
     assert engine(profile=replace(PROFILE, tokens=(1, 2, 3))) == b"engine 5"
     assert len(built) == 5
     assert [path.read_bytes() for path in graph.parent.glob("*.engine")] == [b"engine 5"]
-    assert not list(graph.parent.glob("*.partial"))
+    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".data", ".engine"}
+
+
+def test_a_kept_engine_that_cannot_be_loaded_is_built_again(counted):
+    graph, built = counted
+    said = []
+
+    def load(serialized):
+        return None if serialized == b"engine 1" and len(built) > 1 else serialized
+
+    open_engine(tensorrt(), graph, PROFILE, GPU, load, said.append)
+    (kept,) = graph.parent.glob("*.engine")
+    kept.write_bytes(b"half an eng")
+    assert open_engine(
+        tensorrt(), graph, PROFILE, GPU, lambda it: it if it.startswith(b"engine") else None, said.append
+    )
+    assert kept.read_bytes() == b"engine 2"
+    assert f"{kept} cannot be loaded, so it is built again" in said
+    with pytest.raises(RuntimeError, match="cannot load the engine that it has built"):
+        open_engine(tensorrt(), graph, PROFILE, "another", lambda it: None, said.append)
 
 
 def test_an_engine_that_cannot_be_kept_serves_all_the_same(counted, monkeypatch):
     graph, _ = counted
 
-    def refuse(self, data):
-        raise OSError(30, "Read-only file system")
+    def full(self, target):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "rename", full)
     said = []
-    assert engine_for(tensorrt(), graph, PROFILE, GPU, said.append) == b"engine 1"
-    assert "the next start builds it again: [Errno 30] Read-only file system" in said[-1]
+    assert open_engine(tensorrt(), graph, PROFILE, GPU, bytes, said.append) == b"engine 1"
+    assert "the next start builds it again: [Errno 28] No space left on device" in said[-1]
+    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".data"}
 
 
 def test_the_profile_ends_at_the_repositorys_limits(settings):

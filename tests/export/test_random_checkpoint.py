@@ -1,4 +1,4 @@
-"""A checkpoint of random weights is one in the released layout, and can be exported and served as any other."""
+"""A checkpoint of random weights is one in the released layout, and can be exported as any other."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, wr
 from alpamayo_export.limits import Limits
 from alpamayo_export.random_checkpoint import main
 from alpamayo_export.vlm import build_tokenizer, render_prompt
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "checkpoint"
@@ -112,9 +113,9 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, monkeypatch, 
     assert "is there already" in capsys.readouterr().err
 
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("alpamayo_export.checkpoint.save_file", full)
     assert main(["tiny", "--output", str(tmp_path / "it")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

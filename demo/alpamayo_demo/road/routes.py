@@ -47,7 +47,9 @@ def route(seed: int) -> tuple[World, Ego]:
 
 
 def long_road(random: Random, situation: Situation | None = None) -> tuple[World, Ego]:
-    """As `route`, from a random stream, and made so that the situation may come about on it."""
+    """As `route`, from a random stream, and made so that the situation may come about on it (if two long curves
+    leave room for it).
+    """
     wanted = _BROUGHT_ABOUT_BY.get(situation, situation) if situation else None
     wanted_at = int(random.integers(3)) if wanted in _LATER else 0
     lane_d = start_d = LANES_D[int(random.integers(2))]

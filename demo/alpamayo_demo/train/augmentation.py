@@ -23,7 +23,8 @@ _SIDES = (
 
 def mirrored(random: np.random.Generator, scenes: Arrays) -> Arrays:
     """Some of the scenes with left and right exchanged. The road allows it: two lanes of the same direction, lamps and
-    signs on both sides, pedestrians from either, and cameras that look straight ahead.
+    signs on both sides, pedestrians from either, and cameras that look straight ahead. Only the letters of a stop sign
+    are mirror-inverted.
     """
     chosen = random.random(len(scenes["situation"])) < MIRRORED
     scenes = {name: array.copy() for name, array in scenes.items()}

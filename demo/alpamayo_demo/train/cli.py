@@ -104,6 +104,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2600, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=10, help="of practice, after these steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32, help="scenes a step (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="that render (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=min(os.cpu_count() or 1, BOUNDS["workers"][1]), help="that render (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)

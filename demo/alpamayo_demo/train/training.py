@@ -28,8 +28,7 @@ WARM_UP_STEPS, CLIP = 50, 10.0
 WEIGHTS = {"reasoning": 3.0, "flow": 1.0, "seeing": 1.0}
 AVERAGE = 0.998  # of the weights over steps: what is written is the average
 ROUND_STEPS = 200  # after each round of practice
-CYCLE_ROUNDS, CYCLE_RATE = 10, 0.3  # of practice: the rate falls from this share of the peak's, and again
-LEAST_RATE = 0.02
+PRACTICE_RATE, LEAST_RATE = 0.3, 0.02  # the learning rate where practice begins and at the end, of the peak's
 SAVE_EVERY = 200
 
 
@@ -118,16 +117,13 @@ def _descend(found: Losses, parameters: list[Tensor], optimizers: list[torch.opt
 
 
 def _schedule(step: int, course: Course) -> float:
-    """Warm up, then half a cosine down to where practice begins; in practice down to LEAST_RATE, again and again (SGDR,
-    Loshchilov and Hutter, 2017).
-    """
+    """Warm up, then half a cosine down to PRACTICE_RATE, and in practice another one down to LEAST_RATE."""
     if step < WARM_UP_STEPS:
         return (step + 1) / WARM_UP_STEPS
     if step < course.steps:
-        least = CYCLE_RATE if course.rounds else LEAST_RATE
+        least = PRACTICE_RATE if course.rounds else LEAST_RATE
         return _down(1.0, least, (step - WARM_UP_STEPS) / max(course.steps - WARM_UP_STEPS, 1))
-    cycle = CYCLE_ROUNDS * ROUND_STEPS
-    return _down(CYCLE_RATE, LEAST_RATE, (step - course.steps) % cycle / cycle)
+    return _down(PRACTICE_RATE, LEAST_RATE, (step - course.steps) / (course.all_steps - course.steps))
 
 
 def _down(top: float, bottom: float, share: float) -> float:

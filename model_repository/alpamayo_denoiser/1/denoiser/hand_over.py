@@ -32,9 +32,10 @@ def check_hand_over(kv_cache: Tensor, checksum: npt.NDArray[np.int64] | None, de
         )
     found = kv_checksum(kv_cache).cpu().numpy()
     if found.shape != checksum.shape or (found != checksum).any():
-        layers = "shape" if found.shape != checksum.shape else f"{int((found != checksum).any(axis=1).sum())} layers"
+        same_shape = found.shape == checksum.shape
+        what = f"{int((found != checksum).any(axis=1).sum())} layers differ" if same_shape else "other layers"
         raise HandOverFailed(
             "damaged",
-            f"kv_cache is not what kv_checksum was taken of ({layers} differ): it was damaged on its way; "
+            f"kv_cache is not what kv_checksum was taken of ({what}): it was damaged on its way; "
             f"if it comes from the reasoner, raise {FLAG}",
         )

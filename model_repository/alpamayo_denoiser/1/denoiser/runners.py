@@ -49,7 +49,7 @@ def open_runner(folder: Path, device: torch.device, settings: DenoiserSettings, 
     for name in best if settings.runner == "auto" else (settings.runner,):
         try:
             runner = runners[name]()
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # ONNX Runtime's and TensorRT's own have no common base but this
             failed.append(f"{name}: {error}")
         else:
             log(f"the denoiser runs on {runner.name}" + "".join(f"; not on {why}" for why in failed))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -17,6 +18,7 @@ _PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 _LIBRARIES = {"tensorrt_rtx_bindings": "tensorrt_rtx_libs"}
 
 Log = Callable[[str], None]
+Load = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True)
@@ -38,41 +40,70 @@ class Profile:
 
 def tensorrt() -> Any:
     """The first of its packages that is installed. Raises RuntimeError."""
+    broken = ""
     for name in _PACKAGES:
         try:
             if name in _LIBRARIES:
                 import_module(_LIBRARIES[name])  # loads the libraries that the bindings link to
             return import_module(name)
-        except ImportError:
+        except ModuleNotFoundError:
             continue
+        except ImportError as error:
+            broken += f"; {name} is there, and cannot be loaded: {error}"
     raise RuntimeError(
         "TensorRT is not installed: pip install tensorrt, or tensorrt-rtx-cu13-libs and tensorrt-rtx-cu13-bindings"
+        + broken
     )
 
 
-def engine_for(trt: Any, graph: Path, profile: Profile, gpu: str, log: Log) -> bytes:
+def open_engine(trt: Any, graph: Path, profile: Profile, gpu: str, load: Load, log: Log) -> Any:
     """The engine kept beside `graph`, if it is of this graph, this TensorRT, this profile and this `gpu`; else it is
     built, and kept instead where the folder can be written to.
 
+    Args:
+        trt: TensorRT.
+        graph: the exported step.
+        profile: sizes that it is built for.
+        gpu: which one, in words.
+        load: of a serialized engine; None if it cannot be loaded.
+        log: told when it takes long, and why.
+
     Raises:
-        RuntimeError: TensorRT cannot build it.
+        RuntimeError: TensorRT cannot build it, or not load what it has built.
     """
     key = {"tensorrt": f"{trt.__name__} {trt.__version__}", "gpu": gpu, "graph": _sha256(graph), **asdict(profile)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     kept = graph.with_name(f"{graph.stem}-{digest[:16]}.engine")
     if kept.exists():
-        return kept.read_bytes()
-    log(f"building a {key['tensorrt']} engine for {gpu}; the next start will find it")
-    engine = build_engine(trt, graph, profile)
+        engine = load(kept.read_bytes())
+        if engine is not None:
+            return engine
+        log(f"{kept} cannot be loaded, so it is built again")
+    log(f"building a {key['tensorrt']} engine for {gpu}")
+    serialized = build_engine(trt, graph, profile)
+    engine = load(serialized)
+    if engine is None:
+        raise RuntimeError(f"{key['tensorrt']} cannot load the engine that it has built of {graph} for {gpu}")
     try:
-        partial = kept.with_suffix(".partial")
-        partial.write_bytes(engine)
-        for old in graph.parent.glob(f"{graph.stem}-*.engine"):
-            old.unlink()
-        partial.rename(kept)
+        _keep(serialized, kept)
     except OSError as error:
         log(f"the engine cannot be kept, the next start builds it again: {error}")
     return engine
+
+
+def _keep(serialized: bytes, kept: Path) -> None:
+    """In the place of all others of that graph; whole or not at all, whoever else writes there."""
+    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".partial", delete=False) as file:
+        try:
+            file.write(serialized)
+            file.flush()
+            Path(file.name).rename(kept)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    for other in kept.parent.glob(f"{kept.stem.rpartition('-')[0]}-*.engine"):
+        if other != kept:
+            other.unlink(missing_ok=True)
 
 
 def build_engine(trt: Any, graph: Path, profile: Profile) -> bytes:

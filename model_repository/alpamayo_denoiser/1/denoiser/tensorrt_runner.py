@@ -8,7 +8,7 @@ from torch import Tensor
 
 from denoiser.euler import Velocity
 from denoiser.request import DenoiserRequest, DenoiserSettings, graph_inputs
-from denoiser.tensorrt_engine import Log, Profile, engine_for, tensorrt
+from denoiser.tensorrt_engine import Log, Profile, open_engine, tensorrt
 
 
 class TensorRtRunner:
@@ -21,14 +21,12 @@ class TensorRtRunner:
         trt = tensorrt()
         major, minor = torch.cuda.get_device_capability(device)
         gpu = f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
-        engine = engine_for(trt, graph, Profile.of(settings), gpu, log)
         self.name = f"{trt.__name__} {trt.__version__}"
         self._device = device
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-            self._engine = self._runtime.deserialize_cuda_engine(engine)
-            if self._engine is None:
-                raise RuntimeError(f"{self.name} cannot load the engine of {graph} on {gpu}")
+            load = self._runtime.deserialize_cuda_engine
+            self._engine = open_engine(trt, graph, Profile.of(settings), gpu, load, log)
             self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise RuntimeError(f"{self.name} has no memory for the activations of {graph} on {gpu}")
@@ -40,7 +38,8 @@ class TensorRtRunner:
             if not self._context.set_input_shape(name, tuple(tensor.shape)):
                 raise RuntimeError(f"the engine takes no {name} of shape {tuple(tensor.shape)}")
         for name, tensor in {**inputs, "velocity": velocity}.items():
-            self._context.set_tensor_address(name, tensor.data_ptr())
+            if not self._context.set_tensor_address(name, tensor.data_ptr()):
+                raise RuntimeError(f"the engine has no {name}, or takes it elsewhere")
 
         def run(x: Tensor, t: float) -> Tensor:
             inputs["x"].copy_(x)  # the context holds addresses only; this function keeps the tensors alive
