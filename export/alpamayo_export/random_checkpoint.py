@@ -1,59 +1,23 @@
-"""`alpamayo-make-checkpoint {tiny,released} --output DIR`: random weights in the released layout.
+"""A checkpoint of random weights in the released layout."""
 
-For measuring and testing where nobody has the released weights: how long a request takes does not depend on
-their values.
-"""
-
-import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+from tqdm import tqdm
+
+from alpamayo_export.checkpoint import Shapes, save_tensors
+from alpamayo_export.config import Json
 from alpamayo_export.errors import ExportError
-
-if TYPE_CHECKING:
-    import torch
-
-    from alpamayo_export.checkpoint import Shapes
-    from alpamayo_export.config import Json
-    from alpamayo_export.layout import Sizes
+from alpamayo_export.export import model_dtype, weight_shapes
+from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, Sizes, make_tokenizer, write_layout
 
 SHARD_BYTES = 2_000_000_000
 RELEASED_LAYERS, RELEASED_VISION_LAYERS, TINY_LAYERS = 36, 27, 4
 FIRST_QWEN_TOKEN = 151643  # of Qwen's special ones: its vocabulary comes before
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """0: written; 1: it could not be, with a line on stderr; 2: wrong usage."""
-    args = parser().parse_args(argv)
-    try:
-        size = write_random_checkpoint(args.output, args.size, args.layers, args.seed)
-    except (ExportError, OSError) as error:
-        print(f"alpamayo-make-checkpoint: {error}", file=sys.stderr)
-        return 1
-    print(f"alpamayo-make-checkpoint: wrote {args.output}, {size / 1e9:.3g} GB")
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    cli = argparse.ArgumentParser(
-        prog="alpamayo-make-checkpoint", description="Write a checkpoint of random weights in the released layout."
-    )
-    cli.add_argument(
-        "size", choices=("tiny", "released"), help="released: 22 GB in bf16, with the released shapes; tiny: 3 MB"
-    )
-    cli.add_argument("--output", required=True, type=Path, metavar="DIR", help="a folder that is new, or empty")
-    cli.add_argument(
-        "--layers",
-        type=int,
-        help="of the language model and the expert, instead of all; fewer of the vision tower's too",
-    )
-    cli.add_argument("--seed", type=int, default=0, help="the same seed makes the same weights (default: 0)")
-    return cli
 
 
 def write_random_checkpoint(output: Path, size: str, layers: int | None = None, seed: int = 0) -> int:
@@ -68,9 +32,6 @@ def write_random_checkpoint(output: Path, size: str, layers: int | None = None, 
         raise ExportError(f"--layers: got {layers}, wanted 1 .. {RELEASED_LAYERS}")
     if not 0 <= seed < 2**32:
         raise ExportError(f"--seed: got {seed}, wanted 0 .. {2**32 - 1}")
-    # Imported late: --help should not wait for torch.
-    from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
-
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
@@ -85,7 +46,7 @@ def write_random_checkpoint(output: Path, size: str, layers: int | None = None, 
     return written
 
 
-def _released(layers: int) -> "Sizes":
+def _released(layers: int) -> Sizes:
     """As `nvidia/Alpamayo-R1-10B` has them, with as many layers; the vision tower's in proportion."""
     vision_layers = max(3, round(RELEASED_VISION_LAYERS * layers / RELEASED_LAYERS))
     return _sizes(
@@ -113,7 +74,7 @@ def _released(layers: int) -> "Sizes":
     )
 
 
-def _tiny(layers: int) -> "Sizes":
+def _tiny(layers: int) -> Sizes:
     return _sizes(
         text={
             "hidden_size": 64,
@@ -139,10 +100,8 @@ def _tiny(layers: int) -> "Sizes":
     )
 
 
-def _sizes(text: "Json", vision: "Json", expert: "Json", action_hidden_size: int, dtype: str) -> "Sizes":
+def _sizes(text: Json, vision: Json, expert: Json, action_hidden_size: int, dtype: str) -> Sizes:
     """What does not depend on the size is as released."""
-    from alpamayo_export.layout import Sizes
-
     return Sizes(
         text=text,
         vision=vision,
@@ -167,18 +126,12 @@ def _sizes(text: "Json", vision: "Json", expert: "Json", action_hidden_size: int
     )
 
 
-def _rope(sections: list[int]) -> "Json":
+def _rope(sections: list[int]) -> Json:
     return {"rope_type": "default", "rope_theta": 5e6, "mrope_section": sections, "mrope_interleaved": True}
 
 
 def _write_weights(folder: Path, seed: int) -> int:
     """Shard by shard, so that no more than SHARD_BYTES are in memory (or one tensor, if it is larger)."""
-    import torch
-    from tqdm import tqdm
-
-    from alpamayo_export.checkpoint import save_tensors
-    from alpamayo_export.export import model_dtype, weight_shapes
-
     config, shapes = weight_shapes(folder)
     dtype = model_dtype(config)
     shards = list(_shards(shapes, dtype.itemsize))
@@ -200,7 +153,7 @@ def _write_weights(folder: Path, seed: int) -> int:
     return total
 
 
-def _shards(shapes: "Shapes", itemsize: int) -> Iterator[list[str]]:
+def _shards(shapes: Shapes, itemsize: int) -> Iterator[list[str]]:
     shard: list[str] = []
     size = 0
     for name, shape in shapes.items():
@@ -213,14 +166,8 @@ def _shards(shapes: "Shapes", itemsize: int) -> Iterator[list[str]]:
     yield shard
 
 
-def _random(shape: tuple[int, ...], dtype: "torch.dtype", generator: "torch.Generator") -> "torch.Tensor":
+def _random(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
     """Norms and biases are one, and what is multiplied keeps about the size of what it is given: nothing overflows."""
-    import torch
-
     if len(shape) < 2:
         return torch.ones(shape, dtype=dtype)
     return torch.empty(shape, dtype=dtype).normal_(std=prod(shape[1:]) ** -0.5, generator=generator)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

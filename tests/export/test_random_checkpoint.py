@@ -9,7 +9,7 @@ from alpamayo_export import random_checkpoint
 from alpamayo_export.export import Options, export, open_checkpoint, weight_shapes
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.limits import Limits
-from alpamayo_export.random_checkpoint import main
+from alpamayo_export.make_checkpoint import main
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 from safetensors import SafetensorError
 from safetensors.torch import load_file
