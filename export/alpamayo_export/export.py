@@ -13,19 +13,13 @@ from alpamayo_export import repository as repo
 from alpamayo_export.checkpoint import Shapes, Weights, check_shapes, check_types, local_folder, sha256
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
-from alpamayo_export.denoiser_graph import load_step, write_onnx, write_torch
+from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
 from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# What may run the denoiser, and the graph that it reads.
-DENOISERS = {
-    "auto": ("denoiser.onnx", write_onnx),
-    "tensorrt": ("denoiser.onnx", write_onnx),
-    "onnxruntime": ("denoiser.onnx", write_onnx),
-    "torch": ("denoiser.pt2", write_torch),
-}
+DENOISERS = ("auto", "tensorrt", "onnxruntime", "torch")
 _SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 
@@ -155,16 +149,17 @@ def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvC
     config, expert = checkpoint.config, checkpoint.expert
     dtype = PRECISIONS[kv.precision]
     step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, model_dtype(config))
-    file, write = DENOISERS[denoiser]
-    write(step, kv.layers, kv.kv_heads, folder / file)
+    write_graphs(step, expert, folder)
     repo.write_json(
         folder / "denoiser.json",
         {
             "runner": denoiser,
             "precision": kv.precision,
             "layers": kv.layers,
+            "heads": expert.num_attention_heads,
             "kv_heads": kv.kv_heads,
             "head_dim": kv.head_dim,
+            "rope_theta": expert.rope_parameters["rope_theta"],
             "max_kv_tokens": kv.max_tokens,
             "max_trajectories": limits.max_trajectories,
         },

@@ -28,8 +28,8 @@ FLAGS = "tritonserver_flags"
 
 # What every stage needs beside its model.py: it must stand on its own.
 _SHARED = {
-    REASONER: ("contract.py", "ego_history.py", "kv_checksum.py", "triton_adapter.py"),
-    DENOISER: ("contract.py", "kv_checksum.py", "triton_adapter.py"),
+    REASONER: ("contract.py", "cuda_graph.py", "ego_history.py", "kv_checksum.py", "triton_adapter.py"),
+    DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "triton_adapter.py"),
     UNICYCLE: ("contract.py", "ego_history.py", "triton_adapter.py"),
 }
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch", "transformers")

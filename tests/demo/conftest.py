@@ -8,7 +8,10 @@ from alpamayo_demo.train import cli, practice, training
 from alpamayo_demo.train.checkpoint import write_configs
 from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES
 from alpamayo_demo.train.student import Student
+from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.export import open_checkpoint
+from denoiser.graph_inputs import graph_inputs
+from denoiser.request import DenoiserRequest, DenoiserSettings
 
 COUNT = len(Situation)
 
@@ -52,3 +55,23 @@ def short_practice(monkeypatch):
     monkeypatch.setattr(practice, "ROUTES", 2)
     monkeypatch.setattr(practice, "SECONDS", 1.0)
     monkeypatch.setattr(training, "ROUND_STEPS", 2)
+
+
+@pytest.fixture
+def served_step(student, untrained):
+    """The student's denoising step as it is served: (x, t, and the contract's tensors) to the velocity."""
+    step = DenoisingStep(untrained.config.action_in_proj, untrained.expert)
+    weights = {name: x for name, x in student.state_dict().items() if not name.startswith("vlm.")}
+    step.load_state_dict(weights, strict=True)
+    expert = untrained.expert
+    settings = DenoiserSettings(
+        "torch", "fp32", expert.num_hidden_layers, expert.num_attention_heads, expert.num_key_value_heads,
+        expert.head_dim, expert.rope_parameters["rope_theta"], max_kv_tokens=1000, max_trajectories=32,
+    )  # fmt: skip
+
+    def velocity(x, t, kv_cache, kv_owner, action_owner, action_position):
+        request = DenoiserRequest(kv_cache, kv_owner, action_owner, action_position, x)
+        _, _, *kv = graph_inputs(request, settings).values()
+        return step(x, t, *kv)
+
+    return velocity

@@ -6,7 +6,6 @@ import torch
 from alpamayo_demo.road.events import RIGHT_LANE_D, Vehicle
 from alpamayo_demo.train import practice
 from alpamayo_demo.train.batches import Batches
-from alpamayo_export.denoiser import DenoisingStep
 from worlds_by_hand import car, straight
 
 
@@ -83,13 +82,10 @@ def test_lost_is_who_is_far_off_the_lane_or_in_something():
         assert practice.lost(ride) == expected
 
 
-def test_plans_in_practice_are_the_served_steps(student, scenes, untrained):
+def test_plans_in_practice_are_the_served_steps(student, scenes, untrained, served_step):
     batches = Batches(untrained, scenes)
     few = {name: array[[1, 4]] for name, array in scenes.items()}
     got = practice.plans(student, batches, few)
-    step = DenoisingStep(untrained.config.action_in_proj, untrained.expert)
-    weights = {name: x for name, x in student.state_dict().items() if not name.startswith("vlm.")}
-    step.load_state_dict(weights, strict=True)
     batch, (positions, rope_delta) = batches.shown(few), batches.position_ids(student)
     noise = torch.randn(practice.DRAWN, 64, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -100,7 +96,7 @@ def test_plans_in_practice_are_the_served_steps(student, scenes, untrained):
             x = noise
             for k in range(practice.FLOW_STEPS):
                 t = torch.tensor(k / practice.FLOW_STEPS)
-                velocity = step(x, t, kv_cache[:, :, i], owner, torch.arange(practice.DRAWN).int(), position)
+                velocity = served_step(x, t, kv_cache[:, :, i], owner, torch.arange(practice.DRAWN).int(), position)
                 x = x + velocity / practice.FLOW_STEPS
             np.testing.assert_allclose(got[i], batches.driven(x.mean(dim=0)), atol=1e-3)
 

@@ -13,7 +13,6 @@ from alpamayo_demo.train.batches import Batches
 from alpamayo_demo.train.checkpoint import write_weights
 from alpamayo_demo.train.losses import _times, flow_error, losses
 from alpamayo_demo.train.student import Student, see
-from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from reasoner.images import preprocess
@@ -55,17 +54,16 @@ def test_reading_is_transformers_own(student, scenes, untrained):
     assert rope_delta == int(student.vlm.model.rope_deltas[0])
 
 
-def test_the_velocity_is_that_of_the_served_step(student, untrained):
-    step = DenoisingStep(untrained.config.action_in_proj, untrained.expert)
-    weights = {name: x for name, x in student.state_dict().items() if not name.startswith("vlm.")}
-    step.load_state_dict(weights, strict=True)
+def test_the_velocity_is_that_of_the_served_step(student, served_step):
     kv_cache, x, t = torch.randn(4, 2, 2, 2, 9, 32), torch.randn(2, 64, 2), torch.tensor([0.3, 0.8])
     seen, position = torch.tensor([9, 6]), torch.tensor([20, 17])
     with torch.no_grad():
         got = student.velocity(x, t, kv_cache, torch.arange(9) < seen[:, None], position)
         for i in range(2):
             owner = torch.where(torch.arange(9) < seen[i], -1, -2).int()
-            alone = step(x[i : i + 1], t[i], kv_cache[:, :, i], owner, torch.zeros(1).int(), position[i : i + 1].int())
+            alone = served_step(
+                x[i : i + 1], t[i], kv_cache[:, :, i], owner, torch.zeros(1).int(), position[i : i + 1].int()
+            )
             torch.testing.assert_close(got[i], alone[0], atol=1e-4, rtol=1e-4)
 
 

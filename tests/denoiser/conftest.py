@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import torch
 from alpamayo_export.denoiser import DenoisingStep
-from alpamayo_export.denoiser_graph import load_step, write_torch
+from alpamayo_export.denoiser_graph import load_step
 from alpamayo_export.export import open_checkpoint
 from contract import PROMPT_OWNER
+from cuda_graph import record
 from denoiser.euler import Velocity
+from denoiser.graph_inputs import graph_inputs
 from denoiser.request import DenoiserRequest, DenoiserSettings
-from denoiser.runners import Runner, open_runner
+from denoiser.runner import Runner
+from denoiser.runners import open_runner
+from denoiser.velocity import Denoiser
 
 Bind = Callable[[DenoiserRequest], Velocity]
 
@@ -36,39 +40,38 @@ def step(checkpoint: Path) -> DenoisingStep:
 
 
 @pytest.fixture(scope="session")
-def program(step: DenoisingStep, settings: DenoiserSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The step as torch.export keeps it."""
-    path = tmp_path_factory.mktemp("program") / "denoiser.pt2"
-    write_torch(step, settings.layers, settings.kv_heads, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def runners(denoiser_folder: Path, program: Path, settings: DenoiserSettings) -> dict[str, Runner]:
+def runners(denoiser_folder: Path, settings: DenoiserSettings) -> dict[str, Runner]:
     """Those that serve."""
-    there = {"onnx": (denoiser_folder, "onnxruntime"), "program": (program.parent, "torch")}
     return {
-        name: open_runner(folder, torch.device("cpu"), replace(settings, runner=runner))
-        for name, (folder, runner) in there.items()
+        name: open_runner(denoiser_folder, torch.device("cpu"), replace(settings, runner=name))
+        for name in ("onnxruntime", "torch")
     }
 
 
-@pytest.fixture(scope="session", params=["onnx", "program"])
-def runner(request: pytest.FixtureRequest, runners: dict[str, Runner]) -> Runner:
-    return runners[request.param]
+@pytest.fixture(scope="session", params=["onnxruntime", "torch"])
+def denoiser(request: pytest.FixtureRequest, runners: dict[str, Runner], settings: DenoiserSettings) -> Denoiser:
+    return Denoiser(runners[request.param], settings, record, print)
 
 
-@pytest.fixture(scope="session", params=["onnx", "program", "module"])
-def bind(request: pytest.FixtureRequest, runners: dict[str, Runner], step: DenoisingStep) -> Bind:
-    """A request's velocity function: of those that serve, and of the module that was exported."""
-    if request.param in runners:
-        return runners[request.param].bind
+@pytest.fixture(scope="session")
+def bind_module(step: DenoisingStep, settings: DenoiserSettings) -> Bind:
+    """A request's velocity function of the module that was exported."""
 
-    def bind_module(packed: DenoiserRequest) -> Velocity:
-        kv = (packed.kv_cache, packed.kv_owner, packed.action_owner, packed.action_position)
+    def bind(packed: DenoiserRequest) -> Velocity:
+        _, _, *kv = graph_inputs(packed, settings).values()
         return lambda x, t: step(x, torch.tensor(t), *kv)
 
-    return bind_module
+    return bind
+
+
+@pytest.fixture(scope="session", params=["onnxruntime", "torch", "module"])
+def bind(
+    request: pytest.FixtureRequest, runners: dict[str, Runner], settings: DenoiserSettings, bind_module: Bind
+) -> Bind:
+    """A request's velocity function: of those that serve, and of the module that was exported."""
+    if request.param == "module":
+        return bind_module
+    return Denoiser(runners[request.param], settings, record, print).bind
 
 
 def pack_golden(golden: Any) -> DenoiserRequest:

@@ -145,8 +145,8 @@ def test_positions_out_of_range(refusal, good, position):
     assert str(position) in message
 
 
-def test_a_thought_without_a_token_of_its_own_still_has_a_trajectory(good, settings, runner):
+def test_a_thought_without_a_token_of_its_own_still_has_a_trajectory(good, settings, denoiser):
     """What the reasoner hands over where a thought's only token is an end token, or the last one allowed."""
     request = replace(good, kv_owner=changed(good.kv_owner, 8, NO_OWNER))
     check_request(request, settings)
-    assert runner.bind(request)(request.noise, 0.0).isfinite().all()
+    assert denoiser.bind(request)(request.noise, 0.0).isfinite().all()

@@ -128,7 +128,7 @@ def test_time_counts(bind, packed):
 
 
 @pytest.mark.parametrize(("prompt", "count"), [(1, 1), (7, 5), (500, 32)])
-def test_any_number_of_tokens_and_trajectories(runner, step, packed, prompt, count):
+def test_any_number_of_tokens_and_trajectories(denoiser, bind_module, packed, prompt, count):
     """The graph is dynamic in both, and agrees with torch at every size."""
     generator = torch.Generator().manual_seed(0)
     request = DenoiserRequest(
@@ -138,23 +138,22 @@ def test_any_number_of_tokens_and_trajectories(runner, step, packed, prompt, cou
         action_position=torch.arange(count, dtype=torch.int32) * 1000,
         noise=torch.randn(count, 64, 2, generator=generator),
     )
-    kv = (request.kv_cache, request.kv_owner, request.action_owner, request.action_position)
-    wanted = step(request.noise, torch.tensor(TIME), *kv)
-    torch.testing.assert_close(runner.bind(request)(request.noise, TIME), wanted, **SAME)
+    wanted = bind_module(request)(request.noise, TIME)
+    torch.testing.assert_close(denoiser.bind(request)(request.noise, TIME), wanted, **SAME)
 
 
-def test_a_bound_request_stays_as_it_is(runner, packed):
+def test_a_bound_request_stays_as_it_is(denoiser, packed):
     """Bound once, run for every Euler step; another request bound between two steps changes nothing."""
     before = [tensor.clone() for tensor in vars(packed).values()]
-    run = runner.bind(packed)
+    run = denoiser.bind(packed)
     first = run(packed.noise, TIME).clone()
-    velocity(runner.bind, scrambled(trajectories(packed, 0), packed.kv_owner == 0))
+    velocity(denoiser.bind, scrambled(trajectories(packed, 0), packed.kv_owner == 0))
     torch.testing.assert_close(run(packed.noise, TIME), first, rtol=0, atol=0)
     assert all(torch.equal(old, new) for old, new in zip(before, vars(packed).values(), strict=True))
 
 
-def test_a_kv_cache_that_is_a_view_is_read_right(runner, packed):
+def test_a_kv_cache_that_is_a_view_is_read_right(denoiser, packed):
     keep = len(packed.kv_owner) - 2
     view = replace(packed, kv_cache=packed.kv_cache[:, :, :, :keep], kv_owner=packed.kv_owner[:keep])
-    wanted = velocity(runner.bind, replace(view, kv_cache=view.kv_cache.contiguous()))
-    torch.testing.assert_close(velocity(runner.bind, view), wanted, rtol=0, atol=0)
+    wanted = velocity(denoiser.bind, replace(view, kv_cache=view.kv_cache.contiguous()))
+    torch.testing.assert_close(velocity(denoiser.bind, view), wanted, rtol=0, atol=0)

@@ -1,6 +1,7 @@
 """The exported step in TensorRT, as far as it goes without a GPU: parsed, built, kept. Running it needs one."""
 
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import torch
 from alpamayo_export import random_checkpoint
 from alpamayo_export.config import read_config
 from alpamayo_export.denoiser import DenoisingStep
-from alpamayo_export.denoiser_graph import load_step, write_onnx
+from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.export import open_checkpoint
 from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.vlm import expert_config, read_vlm_config
 from denoiser import tensorrt_engine
+from denoiser.request import DenoiserSettings
 from denoiser.runners import open_runner
-from denoiser.tensorrt_engine import Profile, build_engine, open_engine, tensorrt
+from denoiser.tensorrt_engine import build_engine, open_engine, profile_of, tensorrt
 
 GPU = "a GPU"
-PROFILE = Profile((1, 3072, 8192), (1, 6, 32))
+PROFILE = {"x": ((1, 64, 2), (6, 64, 2), (32, 64, 2))}
+RELEASED = DenoiserSettings("auto", "bf16", 2, 16, 8, 128, 5e6, max_kv_tokens=11264, max_trajectories=32)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -28,14 +31,15 @@ def graph(request, checkpoint, settings, tmp_path_factory) -> Path:
     opened = open_checkpoint(str(checkpoint))
     dtype = DTYPES[request.param]
     step = load_step(opened.config.action_in_proj, opened.expert, opened.denoiser_weights(), dtype, torch.float32)
-    path = tmp_path_factory.mktemp(request.param) / "denoiser.onnx"
-    write_onnx(step, settings.layers, settings.kv_heads, path)
-    return path
+    folder = tmp_path_factory.mktemp(request.param)
+    write_graphs(step, opened.expert, folder)
+    return folder / "denoiser.onnx"
 
 
-def test_the_golden_step_is_built_in_its_own_types(graph):
-    weights = graph.with_name("denoiser.onnx.data").stat().st_size
-    engine = build_engine(tensorrt(), graph, PROFILE)
+def test_the_golden_step_is_built_in_its_own_types(graph, settings):
+    engine = build_engine(tensorrt(), graph, profile_of(settings))
+    with zipfile.ZipFile(graph.with_name("denoiser.pt2")) as archive:
+        weights = sum(it.file_size for it in archive.infolist() if "/weights/weight_" in it.filename)
     assert len(engine) > weights / 2
 
 
@@ -51,8 +55,9 @@ def test_a_step_of_the_released_width_is_built(tmp_path):
     generator = torch.Generator().manual_seed(0)
     weights = {name: random_checkpoint._random(it, torch.bfloat16, generator) for name, it in shapes.items()}
     step = load_step(config.action_in_proj, expert, weights, torch.bfloat16, torch.bfloat16)
-    write_onnx(step, 2, 8, tmp_path / "denoiser.onnx")
-    engine = build_engine(tensorrt(), tmp_path / "denoiser.onnx", PROFILE)
+    write_graphs(step, expert, tmp_path)
+    assert (tmp_path / "denoiser.onnx").stat().st_size < 10e6  # the weights are in torch's archive alone
+    engine = build_engine(tensorrt(), tmp_path / "denoiser.onnx", profile_of(RELEASED))
     assert len(engine) > 0.9 * sum(tensor.nbytes for tensor in weights.values())
 
 
@@ -64,13 +69,13 @@ def test_what_is_no_graph_is_refused_with_what_tensorrt_says(tmp_path):
 
 def test_an_impossible_profile_is_refused(graph):
     with pytest.raises(RuntimeError, match=r"TensorRT (refuses|cannot build)"):
-        build_engine(tensorrt(), graph, Profile((8, 4, 2), (1, 6, 32)))
+        build_engine(tensorrt(), graph, {"x": ((8, 64, 2), (4, 64, 2), (2, 64, 2))})
 
 
 @pytest.fixture
 def counted(monkeypatch, tmp_path):
     """A graph, and a list of what was built for it."""
-    built: list[Profile] = []
+    built = []
 
     def build(trt, graph, profile):
         built.append(profile)
@@ -78,7 +83,7 @@ def counted(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tensorrt_engine, "build_engine", build)
     (tmp_path / "denoiser.onnx").write_bytes(b"a graph")
-    (tmp_path / "denoiser.onnx.data").write_bytes(b"its weights")
+    (tmp_path / "denoiser.pt2").write_bytes(b"its weights")
     return tmp_path / "denoiser.onnx", built
 
 
@@ -94,12 +99,12 @@ def test_an_engine_is_built_once_and_again_when_anything_differs(counted):
     assert GPU in said[0]
     assert engine(gpu="another GPU") == b"engine 2"
     assert engine() == b"engine 3"  # one is kept
-    assert engine(profile=replace(PROFILE, tokens=(1, 2, 3))) == b"engine 4"
-    graph.with_name("denoiser.onnx.data").write_bytes(b"other weights")
-    assert engine(profile=replace(PROFILE, tokens=(1, 2, 3))) == b"engine 5"
+    assert engine(profile={"x": ((1, 64, 2), (1, 64, 2), (2, 64, 2))}) == b"engine 4"
+    graph.with_name("denoiser.pt2").write_bytes(b"other weights")
+    assert engine(profile={"x": ((1, 64, 2), (1, 64, 2), (2, 64, 2))}) == b"engine 5"
     assert len(built) == 5
     assert [path.read_bytes() for path in graph.parent.glob("*.engine")] == [b"engine 5"]
-    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".data", ".engine"}
+    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".pt2", ".engine"}
 
 
 def test_a_kept_engine_that_cannot_be_loaded_is_built_again(counted):
@@ -131,14 +136,17 @@ def test_an_engine_that_cannot_be_kept_serves_all_the_same(counted, monkeypatch)
     said = []
     assert open_engine(tensorrt(), graph, PROFILE, GPU, bytes, said.append) == b"engine 1"
     assert "the next start builds it again: [Errno 28] No space left on device" in said[-1]
-    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".data"}
+    assert {path.suffix for path in graph.parent.iterdir()} == {".onnx", ".pt2"}
 
 
 def test_the_profile_ends_at_the_repositorys_limits(settings):
-    assert Profile.of(replace(settings, max_kv_tokens=5000, max_trajectories=32)) == Profile(
-        (1, 3072, 5000), (1, 6, 32)
-    )
-    assert Profile.of(replace(settings, max_kv_tokens=100, max_trajectories=2)) == Profile((1, 100, 100), (1, 2, 2))
+    profile = profile_of(RELEASED)
+    assert profile["kv_cache"] == tuple((2, 2, 8, tokens, 128) for tokens in (1, 3072, 11264))
+    assert profile["kv_mask"] == ((128, 1), (768, 3072), (4096, 11264))
+    assert profile["action_mask"] == ((128, 64), (768, 384), (4096, 2048))
+    assert "t" not in profile
+    small = profile_of(replace(RELEASED, max_kv_tokens=100, max_trajectories=2))
+    assert small["kv_mask"] == ((128, 1), (256, 100), (256, 100))
 
 
 def test_without_tensorrt_it_says_what_to_install(monkeypatch):

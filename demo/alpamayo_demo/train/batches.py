@@ -1,8 +1,6 @@
 """Batches of scenes as the student reads them: the tokens that are served, in the order in which they are served."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import torch
 from alpamayo_export.export import Checkpoint
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 from numpy.typing import NDArray
+from reasoner.prompt import history_tokens
 from torch import Tensor
 
 from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS
@@ -18,10 +17,6 @@ from alpamayo_demo.road.situations import Situation
 from .augmentation import falsified, mirrored, varied
 from .scenes_on_disk import ALTERNATIVES, Arrays
 from .student import GRID, IMAGE_TOKENS, MERGE, PATCH, Student
-
-REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "alpamayo_reasoner" / "1")]
-from reasoner.prompt import history_tokens  # noqa: E402  # a stage's module: where it lies has to be said first
 
 IMAGES = len(MODEL_CAMERAS) * len(FRAME_STEPS)
 SOON_STEPS = 10  # a second: what is planned for later is planned anew before it is driven

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from alpamayo_export.denoiser import Attention, DecoderLayer, DenoisingStep, rotate
 from alpamayo_export.export import Checkpoint
+from denoiser.graph_inputs import rope
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
@@ -29,7 +30,7 @@ class Student(nn.Module):
         step = DenoisingStep(action_in_proj, expert_config)
         self.action_in_proj, self.expert, self.action_out_proj = step.action_in_proj, step.expert, step.action_out_proj
         self.hidden_size = int(vlm_config.text_config.hidden_size)
-        self._rope_of = step._rope
+        self.head_dim, self.rope_theta = expert_config.head_dim, expert_config.rope_parameters["rope_theta"]
         _initialize(self)
 
     @classmethod
@@ -66,7 +67,8 @@ class Student(nn.Module):
         """
         n, waypoints = x.shape[:2]
         hidden = self.action_in_proj(x, t[:, None])
-        cos, sin = (part.unflatten(0, (n, 1, waypoints)) for part in self._rope_of(action_position, hidden.dtype))
+        angles = rope(action_position, self.head_dim, self.rope_theta)
+        cos, sin = (part.unflatten(0, (n, 1, waypoints)) for part in angles)
         mask = F.pad(sees, (0, waypoints), value=True)[:, None, None]
         for module, kv in zip(self.expert.layers, kv_cache, strict=True):
             layer = cast(DecoderLayer, module)

@@ -4,10 +4,12 @@ from typing import Any
 import torch
 import triton_python_backend_utils as pb_utils
 from contract import HandOverFailed, deadline_after, parse_parameters, stop_check
+from cuda_graph import record
 from denoiser.euler import denoise
 from denoiser.hand_over import REASONS, check_hand_over
 from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
 from denoiser.runners import open_runner
+from denoiser.velocity import Denoiser
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
 
 WARM_UP_TOKENS = 3072  # about what 16 images make
@@ -21,7 +23,8 @@ class TritonPythonModel:
         gpu = args["model_instance_kind"] == "GPU"
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
-        self.runner = open_runner(folder, self.device, self.settings, pb_utils.Logger.log_info)
+        log = pb_utils.Logger.log_info
+        self.denoiser = Denoiser(open_runner(folder, self.device, self.settings, log), self.settings, record, log)
         self.refusals = pb_utils.MetricFamily(  # a metric goes with its family
             name="alpamayo_kv_cache_refused_total",
             description="KV caches that did not arrive as the reasoner sent them",
@@ -32,7 +35,8 @@ class TritonPythonModel:
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
-            denoise(self.runner.bind(example), example.noise, steps=1)
+            for _ in range(2):  # the second one may be recorded
+                denoise(self.denoiser.bind(example), example.noise, steps=1)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return respond(requests, self._answer)
@@ -52,5 +56,5 @@ class TritonPythonModel:
         packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
         check_request(packed, self.settings)
         stop = stop_check(request.is_cancelled, deadline_ns)
-        action = denoise(self.runner.bind(packed), packed.noise, parameters.inference_steps, stop)
+        action = denoise(self.denoiser.bind(packed), packed.noise, parameters.inference_steps, stop)
         return {"normalized_action": action.cpu()}

@@ -1,28 +1,26 @@
 """The exported denoising step on ONNX Runtime."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from denoiser.euler import Velocity
-from denoiser.request import DenoiserRequest, graph_inputs
+from denoiser.runner import Step
 
 # Official builds since 1.29 report to Microsoft, from their import on. What is served here is nobody else's business.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-_ELEMENT_TYPE = {
-    torch.float32: TensorProto.FLOAT,
-    torch.bfloat16: TensorProto.BFLOAT16,
-    torch.int32: TensorProto.INT32,
-}
+_ELEMENT_TYPE = {torch.float32: TensorProto.FLOAT, torch.bfloat16: TensorProto.BFLOAT16}
 
 
 class OnnxRunner:
-    """A runner (`runners.py`) that binds tensors where they lie, without copies."""
+    """A runner (`runner.py`)."""
+
+    recordable = False  # it works on a stream of its own
 
     def __init__(self, model: Path, device: torch.device, precision: str) -> None:
         provider = "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
@@ -42,19 +40,17 @@ class OnnxRunner:
         self.name = f"onnxruntime {ort.__version__}, {provider}"
         self._device = device
 
-    def bind(self, request: DenoiserRequest) -> Velocity:
+    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
         binding = self._session.io_binding()
-        velocity = torch.empty_like(request.noise)
-        inputs = graph_inputs(request, self._device)
+        velocity = torch.empty_like(inputs["x"])
         for name, tensor in inputs.items():
             binding.bind_input(name, *self._place(tensor))
         binding.bind_output("velocity", *self._place(velocity))
 
-        def run(x: Tensor, t: float) -> Tensor:
-            inputs["x"].copy_(x)  # the binding holds addresses only; this function keeps the tensors alive
-            inputs["t"].fill_(t)
+        def run() -> Tensor:
+            assert inputs  # the binding holds addresses only; this function keeps the tensors alive
             if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)  # ONNX Runtime works on a stream of its own
+                torch.cuda.synchronize(self._device)
             self._session.run_with_iobinding(binding)
             binding.synchronize_outputs()
             return velocity

@@ -17,8 +17,10 @@ class DenoiserSettings:
     runner: str  # tensorrt, onnxruntime, torch, or auto: what is best where it serves
     precision: str  # fp32 or bf16: the KV cache's and the network's
     layers: int
+    heads: int  # of queries
     kv_heads: int
     head_dim: int
+    rope_theta: float
     max_kv_tokens: int
     max_trajectories: int
 
@@ -40,18 +42,6 @@ class DenoiserRequest:
     action_owner: Tensor
     action_position: Tensor
     noise: Tensor
-
-
-def graph_inputs(request: DenoiserRequest, device: torch.device) -> dict[str, Tensor]:
-    """The exported graph's inputs by name: the request's where they lie, and room for x and t, written every step."""
-    return {
-        "x": torch.empty_like(request.noise),
-        "t": torch.zeros((), device=device),
-        "kv_cache": request.kv_cache.contiguous(),
-        "kv_owner": request.kv_owner,
-        "action_owner": request.action_owner,
-        "action_position": request.action_position,
-    }
 
 
 def example_request(

@@ -2,28 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
-from denoiser.euler import Velocity
 from denoiser.onnx_runner import OnnxRunner
-from denoiser.request import DenoiserRequest, DenoiserSettings
+from denoiser.request import DenoiserSettings
+from denoiser.runner import Runner
 from denoiser.tensorrt_engine import Log
 from denoiser.tensorrt_runner import TensorRtRunner
 from denoiser.torch_runner import TorchRunner
-
-
-class Runner(Protocol):
-    """Binds a request's tensors once, and gives the flow's velocity back as a function of (x, t).
-
-    The tensors must be on the runner's device. A runner has one request at a time.
-    """
-
-    name: str
-    """What it is, and its version."""
-
-    def bind(self, request: DenoiserRequest) -> Velocity: ...
 
 
 def open_runner(folder: Path, device: torch.device, settings: DenoiserSettings, log: Log = print) -> Runner:
@@ -44,7 +31,7 @@ def open_runner(folder: Path, device: torch.device, settings: DenoiserSettings, 
         "onnxruntime": lambda: OnnxRunner(graph, device, settings.precision),
         "torch": lambda: TorchRunner(folder / "denoiser.pt2", device),
     }
-    best = ("tensorrt", "onnxruntime") if device.type == "cuda" else ("onnxruntime",)
+    best = ("tensorrt", "onnxruntime", "torch") if device.type == "cuda" else ("onnxruntime",)
     failed: list[str] = []
     for name in best if settings.runner == "auto" else (settings.runner,):
         try:

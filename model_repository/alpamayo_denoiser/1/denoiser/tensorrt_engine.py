@@ -3,12 +3,12 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from denoiser.graph_inputs import graph_shapes
 from denoiser.request import DenoiserSettings
 
 USUAL_TOKENS, USUAL_TRAJECTORIES = 3072, 6  # what it is tuned for: 16 images, and a request for six
@@ -19,23 +19,16 @@ _LIBRARIES = {"tensorrt_rtx_bindings": "tensorrt_rtx_libs"}
 
 Log = Callable[[str], None]
 Load = Callable[[bytes], Any]
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]  # of each input whose shape may vary: the least, usual, largest one
 
 
-@dataclass(frozen=True)
-class Profile:
-    """Sizes that an engine is built for: the least, the usual and the most."""
-
-    tokens: tuple[int, int, int]
-    trajectories: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, settings: DenoiserSettings) -> "Profile":
-        """Up to the repository's limits."""
-        most = settings.max_kv_tokens, settings.max_trajectories
-        return cls(
-            (1, min(USUAL_TOKENS, most[0]), most[0]),
-            (1, min(USUAL_TRAJECTORIES, most[1]), most[1]),
-        )
+def profile_of(settings: DenoiserSettings) -> Profile:
+    """The shapes that an engine is built for: from one token and trajectory up to the repository's limits."""
+    most = settings.max_kv_tokens, settings.max_trajectories
+    usual = min(USUAL_TOKENS, most[0]), min(USUAL_TRAJECTORIES, most[1])
+    least, usually, at_most = (graph_shapes(settings, *sizes) for sizes in ((1, 1), usual, most))
+    return {name: (least[name], usually[name], at_most[name]) for name in least if least[name] != at_most[name]}
 
 
 def tensorrt() -> Any:
@@ -71,7 +64,7 @@ def open_engine(trt: Any, graph: Path, profile: Profile, gpu: str, load: Load, l
     Raises:
         RuntimeError: TensorRT cannot build it, or not load what it has built.
     """
-    key = {"tensorrt": f"{trt.__name__} {trt.__version__}", "gpu": gpu, "graph": _sha256(graph), **asdict(profile)}
+    key = {"tensorrt": f"{trt.__name__} {trt.__version__}", "gpu": gpu, "graph": _sha256(graph), "profile": profile}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     kept = graph.with_name(f"{graph.stem}-{digest[:16]}.engine")
     if kept.exists():
@@ -122,12 +115,8 @@ def build_engine(trt: Any, graph: Path, profile: Profile) -> bytes:
         raise RuntimeError(f"TensorRT cannot parse {graph}: {'; '.join(errors)}")
     config = builder.create_builder_config()
     sizes = builder.create_optimization_profile()
-    for i in range(network.num_inputs):
-        tensor = network.get_input(i)
-        shape = tuple(tensor.shape)
-        if -1 in shape:
-            dynamic = profile.tokens if tensor.name.startswith("kv_") else profile.trajectories
-            sizes.set_shape(tensor.name, *(tuple(n if size < 0 else size for size in shape) for n in dynamic))
+    for name, shapes in profile.items():
+        sizes.set_shape(name, *shapes)
     if config.add_optimization_profile(sizes) < 0:
         raise RuntimeError(f"TensorRT refuses {profile} for {graph}: {'; '.join(said[-3:])}")
     engine = builder.build_serialized_network(network, config)
@@ -151,9 +140,9 @@ def _logger(trt: Any, said: list[str]) -> Any:
 
 
 def _sha256(graph: Path) -> str:
-    """Of the graph and its weights."""
+    """Of the graph, and of the file beside it that holds its weights."""
     digest = hashlib.sha256()
-    for path in (graph, graph.with_name(f"{graph.name}.data")):
+    for path in (graph, graph.with_suffix(".pt2")):
         if path.exists():
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):

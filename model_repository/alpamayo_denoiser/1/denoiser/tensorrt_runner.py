@@ -1,18 +1,21 @@
 """The exported denoising step on TensorRT."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from denoiser.euler import Velocity
-from denoiser.request import DenoiserRequest, DenoiserSettings, graph_inputs
-from denoiser.tensorrt_engine import Log, Profile, open_engine, tensorrt
+from denoiser.request import DenoiserSettings
+from denoiser.runner import Step
+from denoiser.tensorrt_engine import Log, open_engine, profile_of, tensorrt
 
 
 class TensorRtRunner:
-    """A runner (`runners.py`) that binds tensors where they lie, without copies."""
+    """A runner (`runner.py`)."""
+
+    recordable = True
 
     def __init__(self, graph: Path, device: torch.device, settings: DenoiserSettings, log: Log) -> None:
         """Raises RuntimeError if there is no GPU or no TensorRT, or if it cannot build or load the engine."""
@@ -26,14 +29,13 @@ class TensorRtRunner:
         with torch.cuda.device(device):
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
             load = self._runtime.deserialize_cuda_engine
-            self._engine = open_engine(trt, graph, Profile.of(settings), gpu, load, log)
+            self._engine = open_engine(trt, graph, profile_of(settings), gpu, load, log)
             self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise RuntimeError(f"{self.name} has no memory for the activations of {graph} on {gpu}")
 
-    def bind(self, request: DenoiserRequest) -> Velocity:
-        inputs = graph_inputs(request, self._device)
-        velocity = torch.empty_like(request.noise)
+    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
+        velocity = torch.empty_like(inputs["x"])
         for name, tensor in inputs.items():
             if not self._context.set_input_shape(name, tuple(tensor.shape)):
                 raise RuntimeError(f"the engine takes no {name} of shape {tuple(tensor.shape)}")
@@ -41,9 +43,8 @@ class TensorRtRunner:
             if not self._context.set_tensor_address(name, tensor.data_ptr()):
                 raise RuntimeError(f"the engine has no {name}, or takes it elsewhere")
 
-        def run(x: Tensor, t: float) -> Tensor:
-            inputs["x"].copy_(x)  # the context holds addresses only; this function keeps the tensors alive
-            inputs["t"].fill_(t)
+        def run() -> Tensor:
+            assert inputs  # the context holds addresses only; this function keeps the tensors alive
             if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
                 raise RuntimeError(f"{self.name} could not run the denoising step")
             return velocity

@@ -1,27 +1,28 @@
-"""The exported denoising step on torch: slower than ONNX Runtime on a CPU, but there in bf16 too."""
+"""The exported denoising step on torch: the slowest on a CPU, but there in bf16 too, and wherever torch is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
-from denoiser.euler import Velocity
-from denoiser.request import DenoiserRequest
+from denoiser.runner import Step
 
 
 class TorchRunner:
-    """A runner as `OnnxRunner` is one."""
+    """A runner (`runner.py`)."""
 
     def __init__(self, program: Path, device: torch.device) -> None:
-        self._step = torch.export.load(program).module().to(device)
-        self._device = device
+        self._velocity = move_to_device_pass(torch.export.load(program), device).module()
         self.name = f"torch {torch.__version__}, {device.type}"
+        self.recordable = device.type == "cuda"
 
-    def bind(self, request: DenoiserRequest) -> Velocity:
-        kv = (request.kv_cache, request.kv_owner, request.action_owner, request.action_position)
+    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
+        arguments = tuple(inputs.values())
 
         @torch.inference_mode()
-        def run(x: Tensor, t: float) -> Tensor:
-            return self._step(x, torch.tensor(t, device=self._device), *kv)
+        def run() -> Tensor:
+            return self._velocity(*arguments)
 
         return run

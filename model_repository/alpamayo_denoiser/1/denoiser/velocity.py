@@ -1,0 +1,83 @@
+"""The flow's velocity for one request: the graph's inputs, the runner, and on a GPU a recording of both."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from denoiser.euler import Velocity
+from denoiser.graph_inputs import graph_inputs
+from denoiser.request import DenoiserRequest, DenoiserSettings
+from denoiser.runner import Runner, Step
+
+Record = Callable[[Step], Step]
+Key = tuple[int, torch.Size, torch.Size]
+
+
+@dataclass(frozen=True)
+class _Recording:
+    inputs: dict[str, Tensor]
+    step: Step
+
+
+class Denoiser:
+    """Binds requests to a runner, one at a time.
+
+    A step is recorded as a CUDA graph when it is asked for a second time in a row: as many tokens and trajectories, and
+    the KV cache at the same address, for it is read where it lies. That is the steady case of a driving stack; anything
+    else runs as it comes.
+    """
+
+    def __init__(self, runner: Runner, settings: DenoiserSettings, record: Record, log: Callable[[str], None]) -> None:
+        """`record` is `cuda_graph.record`; `log` is told if it fails."""
+        self.runner, self._settings, self._log = runner, settings, log
+        self._record = record if runner.recordable else None
+        self._recording: _Recording | None = None
+        self._last: Key | None = None
+
+    def bind(self, request: DenoiserRequest) -> Velocity:
+        """The velocity at (x, t). Its tensors must be on the runner's device; it holds until the next one is bound."""
+        inputs = graph_inputs(request, self._settings)
+        recording = self._recorded(inputs)
+        if recording is None:
+            recording = _Recording(inputs, self.runner.bind(inputs))
+        return _paced(recording.step, recording.inputs["x"], recording.inputs["t"])
+
+    def _recorded(self, inputs: dict[str, Tensor]) -> _Recording | None:
+        kv_cache = inputs["kv_cache"]
+        key = kv_cache.data_ptr(), kv_cache.shape, inputs["x"].shape
+        again, self._last = key == self._last, key
+        if not again:
+            self._recording = None  # a runner knows one set of inputs at a time
+        if self._record is None or not again:
+            return None
+        if self._recording is None:
+            try:
+                self._recording = _Recording(inputs, self._record(self.runner.bind(inputs)))
+            except RuntimeError as error:
+                self._record = None
+                self._log(f"the denoising step runs without a CUDA graph: {error}")
+                return None
+        for name, tensor in self._recording.inputs.items():
+            if name != "kv_cache":  # the same memory
+                tensor.copy_(inputs[name])
+        return self._recording
+
+
+def _paced(step: Step, x_input: Tensor, t_input: Tensor) -> Velocity:
+    """On a GPU, the host stays a step ahead and no more: a deadline is to be noticed before all steps are under way."""
+    under_way: deque[torch.cuda.Event] = deque()
+
+    def run(x: Tensor, t: float) -> Tensor:
+        x_input.copy_(x)
+        t_input.fill_(t)
+        velocity = step()
+        if velocity.is_cuda:
+            under_way.append(torch.cuda.current_stream(velocity.device).record_event())
+            if len(under_way) > 1:
+                under_way.popleft().synchronize()
+        return velocity
+
+    return run
