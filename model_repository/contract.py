@@ -23,6 +23,7 @@ NO_DEADLINE = int(np.iinfo(np.int64).max)
 
 PROMPT_OWNER = -1  # a token that every thought and trajectory may attend to
 NO_OWNER = -2  # a row of the KV cache that nobody attends to
+KV_BUCKET = 256  # the reasoner's KV caches have a multiple of so many rows, so that they come in few sizes
 
 
 class InvalidRequest(ValueError):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from alpamayo_model_repository.contract import MAX_IMAGE_ASPECT
+from alpamayo_model_repository.contract import KV_BUCKET, MAX_IMAGE_ASPECT
 
 from alpamayo_export.errors import ExportError
 
@@ -39,7 +39,7 @@ def max_image_tokens(min_pixels: int, max_pixels: int) -> int:
 
 
 def max_kv_tokens(limits: Limits, text_tokens: int, min_pixels: int, max_pixels: int) -> int:
-    """The longest packed sequence: the prompt, and every thought at its longest.
+    """Rows of the largest KV cache: the prompt, and every thought at its longest, in whole buckets.
 
     Args:
         limits: the repository's.
@@ -48,7 +48,8 @@ def max_kv_tokens(limits: Limits, text_tokens: int, min_pixels: int, max_pixels:
         max_pixels: likewise.
     """
     prompt = text_tokens + limits.max_images * (max_image_tokens(min_pixels, max_pixels) + 2)
-    return prompt + limits.max_trajectories * limits.max_generation_length
+    tokens = prompt + limits.max_trajectories * limits.max_generation_length
+    return math.ceil(tokens / KV_BUCKET) * KV_BUCKET
 
 
 @dataclass(frozen=True)

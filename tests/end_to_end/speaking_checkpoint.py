@@ -54,11 +54,12 @@ def _states_and_tokens(repository: Path, case: GoldenCase) -> tuple[Tensor, Tens
         num_traj_samples=1,
         max_generation_length=32,
         parameters=Parameters(),
-        reasoning=[SPEECH],
     )
-    thoughts = reasoner.think(request, seed=0)
-    after_prompt, after_tokens = seen
-    return torch.cat([after_prompt[None], after_tokens[:-1]]), torch.tensor(thoughts.tokens[0])
+    tokens = torch.tensor(reasoner.tokenizer.thought(SPEECH, "SPEECH"))
+    with torch.inference_mode():
+        prefilled = reasoner.prefill(reasoner.look(request), thoughts=1, length=len(tokens))
+        reasoner.generate(prefilled, len(tokens), lambda logits, s: tokens[s : s + 1])
+    return torch.cat(seen[:-1]), tokens
 
 
 def _head_that_says(tokens: Tensor, states: Tensor, head: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ def test_reasoner_packs_the_reference_s_kv(triton, name):
     case = golden_case(name)
     got = ask(triton, case.inputs, case.parameters, model="alpamayo_reasoner")
     owner = got["kv_owner"]
-    assert sorted(set(owner.tolist())) == [-1, *range(len(case.kv_lengths))]
+    assert sorted(set(owner.tolist())) == [-2, -1, *range(len(case.kv_lengths))]
+    assert not got["kv_cache"][:, :, :, owner == -2].any()
     for i, length in enumerate(case.kv_lengths):
         assert (owner == i).sum() == length
         rows = got["kv_cache"][:, :, :, owner == i]

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 from contract import parse_parameters
-from reasoner.images import preprocess
-from reasoner.packed_sequence import PackedSequence
+from reasoner.packed_sequence import KvMemory
 from reasoner.reasoner import Prefilled, Reasoner, Thoughts
 from reasoner.request import ReasonerRequest
 from reasoner.settings import ReasonerSettings
@@ -48,31 +47,28 @@ class Scene:
     @cached_property
     @torch.inference_mode()
     def prompt(self) -> Prefilled:
-        """The prefilled prompt, without room for thoughts."""
-        settings = self.reasoner.settings
-        pixel_values, grid = preprocess(self.images, settings.min_pixels, settings.max_pixels)
-        prompt = self.reasoner.tokenizer.prompt(grid, self.ego_history_xyz)
-        return self.reasoner.prefill(prompt, pixel_values, grid, room=0)
+        """The prefilled prompt, with no more room than its bucket leaves."""
+        return self.reasoner.prefill(self.reasoner.look(self.request()), thoughts=1, length=0)
 
     @torch.inference_mode()
-    def prefill(self, room: int) -> Prefilled:
+    def prefill(self, thoughts: int, length: int) -> Prefilled:
         """A copy of the prefilled prompt, with room behind it."""
-        kv = self.prompt.sequence.kv
-        layers, _, kv_heads, tokens, head_dim = kv.shape
-        sequence = PackedSequence(layers, kv_heads, tokens + room, head_dim, kv.dtype, kv.device)
-        sequence.append(self.prompt.sequence.owner)
-        sequence.kv[:, :, :, :tokens] = kv
+        kv, prompt = self.prompt.sequence.kv, self.prompt.sequence.prompt
+        layers, _, kv_heads, _, head_dim = kv.shape
+        memory = KvMemory(layers, kv_heads, head_dim, kv.dtype, kv.device, stays=False)
+        sequence = memory.place(prompt, thoughts, length)
+        sequence.kv[:, :, :, :prompt] = kv[:, :, :, :prompt]
         return replace(self.prompt, sequence=sequence)
 
     @torch.inference_mode()
     def generate(
         self, thoughts: int, max_length: int, sample: Callable[[Tensor, int], Tensor], **stop: Callable[[], None]
     ) -> Thoughts:
-        return self.reasoner.generate(self.prefill(thoughts * max_length), thoughts, max_length, sample, **stop)
+        return self.reasoner.generate(self.prefill(thoughts, max_length), max_length, sample, **stop)
 
     @torch.inference_mode()
     def recite(self, thoughts: list[list[int]]) -> Thoughts:
-        return self.reasoner.recite(self.prefill(sum(map(len, thoughts))), thoughts)
+        return self.reasoner.recite(self.prefill(len(thoughts), max(map(len, thoughts))), thoughts)
 
     def request(self, *, reasoning: list[str] | None = None, samples: int = 1, **parameters: Any) -> ReasonerRequest:
         return ReasonerRequest(

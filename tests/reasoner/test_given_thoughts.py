@@ -29,7 +29,7 @@ def test_thoughts_recited_together_equal_each_alone(scene, kv_of):
 
 
 @torch.no_grad()
-def teach(scene, tokens: list[int]) -> None:
+def teach(scene, scripted, tokens: list[int]) -> None:
     """Makes greedy decoding of this scene say these tokens: solves the last layer for them.
 
     Hidden states do not depend on that layer, so those at the thought's steps are known: its row of each token is the
@@ -39,10 +39,10 @@ def teach(scene, tokens: list[int]) -> None:
     states = []
     hook = lm_head.register_forward_hook(lambda module, inputs, output: states.append(inputs[0].clone()))
     try:
-        scene.think(reasoning=[SENTENCE])
+        scene.generate(1, len(tokens), scripted(tokens))
     finally:
         hook.remove()
-    hidden = torch.cat([states[0][None], states[1][:-1]]).double()  # before each token
+    hidden = torch.cat(states[:-1]).double()  # before each token
     said = sorted(set(tokens))
     wanted = torch.tensor([[float(token == row) for row in said] for token in tokens]).double()
     lm_head.weight.zero_()
@@ -50,10 +50,10 @@ def teach(scene, tokens: list[int]) -> None:
 
 
 @pytest.fixture(scope="module")
-def taught(reasoner_folder, scene):
+def taught(reasoner_folder, scene, scripted):
     """The scene, with a reasoner of its own that says SENTENCE of it."""
     taught = scene.of(Reasoner(reasoner_folder, torch.device("cpu")))
-    teach(taught, taught.reasoner.tokenizer.thought(SENTENCE, "reasoning[0]"))
+    teach(taught, scripted, taught.reasoner.tokenizer.thought(SENTENCE, "reasoning[0]"))
     return taught
 
 

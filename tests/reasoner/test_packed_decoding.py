@@ -3,7 +3,7 @@
 import pytest
 import torch
 from contract import NO_OWNER, PROMPT_OWNER
-from reasoner.packed_sequence import PackedSequence
+from reasoner.packed_sequence import KvMemory, PackedSequence
 from reasoner.sampling import thought_uniforms, trajectory_noise
 
 STOP = 4426
@@ -56,37 +56,55 @@ def test_the_same_seed_repeats_exactly_and_another_differs(scene):
     assert other.tokens != first.tokens
 
 
-def test_rows_are_the_prompt_then_each_step_of_the_thoughts_still_running(scene, scripted):
+def test_rows_are_the_prompt_then_a_place_for_each_token_of_each_thought(scene, scripted):
     thoughts = scene.generate(3, 6, scripted(*TOKENS))
-    generated = [0, 1, 2] * 3 + [0, 2] * 2 + [0]
-    assert thoughts.kv_owner.tolist() == [PROMPT_OWNER] * 483 + generated
+    lengths = [len(tokens) for tokens in TOKENS]
+    generated = [i if s < lengths[i] else NO_OWNER for s in range(6) for i in range(3)]
+    assert thoughts.kv_owner.tolist() == [PROMPT_OWNER] * 483 + generated + [NO_OWNER] * (512 - 483 - 18)
     assert thoughts.kv_owner.dtype == torch.int32
-    assert thoughts.kv_cache.shape == (4, 2, 2, 483 + len(generated), 16)
+    assert thoughts.kv_cache.shape == (4, 2, 2, 512, 16)
     assert thoughts.kv_cache.is_contiguous()
 
 
+@pytest.mark.parametrize("how", ["generate", "recite"])
+def test_rows_that_nobody_owns_are_zero(scene, scripted, kv_of, how):
+    thoughts = scene.recite(TOKENS) if how == "recite" else scene.generate(3, 6, scripted(*TOKENS))
+    assert kv_of(thoughts, NO_OWNER).count_nonzero() == 0
+    for owner in range(-1, 3):
+        assert kv_of(thoughts, owner).abs().amax(dim=-1).min() > 0
+
+
+def placed(prompt: int, thoughts: int, length: int) -> PackedSequence:
+    return KvMemory(2, 1, 2, torch.float32, torch.device("cpu"), stays=False).place(prompt, thoughts, length)
+
+
 def test_mask_shows_the_prompt_and_the_own_past():
-    sequence = PackedSequence(1, 1, 8, 2, torch.float32, torch.device("cpu"))
-    sequence.append(torch.tensor([PROMPT_OWNER] * 2, dtype=torch.int32))
-    assert sequence.mask().tolist() == [[True, False], [True, True]]
-    sequence.append(torch.tensor([0, 1], dtype=torch.int32))
-    sequence.append(torch.tensor([1, 0, NO_OWNER], dtype=torch.int32))
-    assert sequence.mask().int().tolist() == [
-        [1, 1, 0, 1, 1, 0, 0],  # of thought 1: the prompt, row 3, and itself
-        [1, 1, 1, 0, 0, 1, 0],
-        [1, 1, 0, 0, 0, 0, 1],  # nobody's: something to attend to, so that nothing becomes NaN
+    sequence = placed(2, thoughts=2, length=2)
+    sequence.owner[2:6] = torch.tensor([0, 1, NO_OWNER, 1])
+    rows, owners = torch.arange(6), torch.tensor([PROMPT_OWNER, PROMPT_OWNER, 0, 1, 0, 1])
+    seen = sequence.mask(rows, owners).int()
+    assert seen[:, :6].tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0],
+        [1, 1, 1, 0, 0, 0],  # thought 0 had ended; what is computed of it all the same becomes no NaN
+        [1, 1, 0, 1, 0, 1],
     ]
+    assert not seen[:, 6:].any()
 
 
-def test_handing_over_leaves_out_the_room_that_was_not_used():
-    sequence = PackedSequence(2, 1, 6, 2, torch.float32, torch.device("cpu"))
-    sequence.append(torch.tensor([PROMPT_OWNER, 0, 1], dtype=torch.int32))
-    sequence.append(torch.tensor([0], dtype=torch.int32))
-    sequence.kv[...] = torch.arange(6.0)[:, None]
-    kv, owner = sequence.hand_over()
-    assert owner.tolist() == [PROMPT_OWNER, 0, 1, 0]
-    assert kv.shape == (2, 2, 1, 4, 2)
-    assert kv[1, 1, 0, :, 0].tolist() == [0, 1, 2, 3]
+@pytest.mark.parametrize(("steps", "rows"), [(1, 256), (100, 512), (171, 768)])
+def test_handing_over_takes_the_smallest_bucket(steps, rows):
+    sequence = placed(250, thoughts=2, length=200)
+    assert len(sequence.owner) == 768
+    sequence.owner[250:] = 0
+    sequence.kv[...] = torch.arange(768.0)[:, None]
+    kv, owner = sequence.hand_over(steps)
+    assert len(owner) == rows
+    assert torch.equal(kv, torch.arange(float(rows))[:, None].expand(2, 2, 1, rows, 2))
+    assert kv.is_contiguous()
+    assert (kv.data_ptr() == sequence.kv.data_ptr()) == (rows == 768)  # nothing is moved if nothing is cut off
 
 
 def test_thought_streams_do_not_depend_on_how_many_or_how_long():

@@ -58,13 +58,13 @@ def test_prompt_tokens_are_equal(golden, golden_scene):
 def test_first_logits(golden, golden_scene):
     wanted = golden["first_logits"].clone()
     wanted[golden.meta["stop_token_id"]] -= golden.meta["stop_token_logit_bias"]
-    logits = golden_scene.prefill(room=1).logits
+    logits = golden_scene.prompt.logits[0]
     assert torch.equal(logits == -torch.inf, wanted == -torch.inf)
     torch.testing.assert_close(logits, wanted, **TOLERANCE)  # equal infinities are close
 
 
 def test_rope_delta(golden, golden_scene):
-    assert golden_scene.prefill(room=1).rope_delta == golden["rope_deltas"][0, 0]
+    assert golden_scene.prompt.rope_delta == golden["rope_deltas"][0, 0]
 
 
 def test_prompt_kv(golden, thoughts, kv_of):

@@ -13,7 +13,7 @@ def rows(thoughts, owner: int) -> int:
 
 def action_index(scene, thoughts) -> list[int]:
     """Tokens before each thought's first action."""
-    return (thoughts.action_position - scene.prefill(room=1).rope_delta).tolist()
+    return (thoughts.action_position - scene.prompt.rope_delta).tolist()
 
 
 def test_the_stop_token_ends_a_thought_and_has_kv(scene, scripted):
@@ -95,7 +95,8 @@ def test_a_cancelled_thought_stops_at_the_next_forward_pass(scene, calls):
             raise Cancelled("gone")
 
     passes = []
-    hook = scene.reasoner.model.model.language_model.register_forward_hook(lambda *_: passes.append(1))
+    embedding = scene.reasoner.model.get_input_embeddings()  # the first thing of a forward pass
+    hook = embedding.register_forward_hook(lambda *_: passes.append(1))
     try:
         with pytest.raises(Cancelled, match="gone"):
             scene.reasoner.think(scene.request(temperature=1.5), 0, stop)

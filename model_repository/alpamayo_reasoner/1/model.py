@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton_python_backend_utils as pb_utils
 from contract import MAX_SEED, deadline_after, stop_check
+from cuda_graph import record
 from kv_checksum import kv_checksum
 from reasoner.reasoner import Reasoner
 from reasoner.request import parse_request
@@ -21,7 +23,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         gpu = args["model_instance_kind"] == "GPU"
         device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
-        self.reasoner = Reasoner(version_folder(args), device)
+        self.reasoner = Reasoner(version_folder(args), device, record if gpu else None, pb_utils.Logger.log_info)
         warm_up(self.reasoner)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -43,7 +45,7 @@ class TritonPythonModel:
             "kv_checksum": kv_checksum(thoughts.kv_cache).cpu().numpy(),
             "kv_owner": thoughts.kv_owner,
             "action_owner": np.tile(np.arange(samples, dtype=np.int32), sets),
-            "action_position": np.tile(thoughts.action_position.cpu().numpy(), sets),
+            "action_position": np.tile(thoughts.action_position.numpy(), sets),
             "noise": noise,
             "deadline_ns": np.array([deadline_ns]),
             "cot": np.tile(np.array(cot, dtype=np.object_), (1, sets, 1)),

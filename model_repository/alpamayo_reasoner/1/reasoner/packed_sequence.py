@@ -1,73 +1,83 @@
-"""The packed sequence: the prompt's tokens, then every thought's, in one KV buffer in the contract's layout."""
+"""The packed sequence: the prompt's tokens, then the thoughts', in one KV cache in the contract's layout."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from contract import NO_OWNER, PROMPT_OWNER
+from contract import KV_BUCKET, NO_OWNER, PROMPT_OWNER
 from torch import Tensor
-from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
 
+def bucket(tokens: int) -> int:
+    """Rows for so many tokens: KV caches come in few sizes."""
+    return -(-tokens // KV_BUCKET) * KV_BUCKET
+
+
+@dataclass(frozen=True)
 class PackedSequence:
-    """A KV cache that many thoughts share.
+    """A KV cache that K thoughts share. Token s of thought i has row P + s K + i, whether or not there is such a token.
 
     Attributes:
-        kv: (layers, 2, kv_heads, capacity, head_dim); rows not yet written are zero.
-        owner: (capacity,) int32: -1 the prompt's, i thought i's, -2 nobody's.
-        start, length: the rows of the current forward pass are start .. length - 1.
-        cache: the same rows as transformers' models write and read them.
+        kv: (layers, 2, kv_heads, T, head_dim); T is a bucket.
+        owner: (T,) int32: -1 the prompt's, i thought i's, -2 nobody's.
+        prompt: P, its tokens.
+        thoughts: K.
+    """
+
+    kv: Tensor
+    owner: Tensor
+    prompt: int
+    thoughts: int
+
+    def mask(self, rows: Tensor, owners: Tensor) -> Tensor:
+        """(n, T) bool: what tokens in these rows, of these owners (n,), attend to: the prompt, and their owner's."""
+        row = torch.arange(len(self.owner), device=self.owner.device)
+        return ((self.owner == PROMPT_OWNER) | (self.owner == owners[:, None])) & (row <= rows[:, None])
+
+    def hand_over(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The KV cache and its owners after so many tokens of the thoughts, in the smallest bucket that holds them.
+
+        Where that is the bucket at hand, nothing is moved: it is this sequence's memory.
+        """
+        used = self.prompt + steps * self.thoughts
+        written = slice(self.prompt, used)
+        nobodys = self.owner[written] == NO_OWNER  # thoughts that had ended were computed on
+        self.kv[:, :, :, written].masked_fill_(nobodys[:, None], 0)
+        tokens = bucket(used)
+        return self.kv[:, :, :, :tokens].contiguous(), self.owner[:tokens]
+
+
+class KvMemory:
+    """Memory for packed sequences, one after the other.
+
+    Attributes:
+        recorded: what was recorded as CUDA graphs over this memory; gone when it moves.
     """
 
     def __init__(
-        self, layers: int, kv_heads: int, capacity: int, head_dim: int, dtype: torch.dtype, device: torch.device
+        self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device, stays: bool
     ) -> None:
-        self.kv = torch.zeros(layers, 2, kv_heads, capacity, head_dim, dtype=dtype, device=device)
-        self.owner = torch.full((capacity,), NO_OWNER, dtype=torch.int32, device=device)
-        self.start = self.length = 0
-        self.cache = Cache(layers=[_Layer(self, i) for i in range(layers)])
+        """`stays`: sequences come to lie in the same place, over the one before. It grows with the longest."""
+        self._shape = layers, 2, kv_heads, head_dim
+        self._stays = stays
+        self._numbers = torch.empty(0, dtype=dtype, device=device)
+        self._owner = torch.empty(0, dtype=torch.int32, device=device)
+        self.recorded: dict[Any, Any] = {}
 
-    def append(self, owner: Tensor) -> None:
-        """Makes rows for tokens of these owners (n,); the forward pass that follows fills them."""
-        self.start, self.length = self.length, self.length + len(owner)
-        self.owner[self.start : self.length] = owner
+    def place(self, prompt: int, thoughts: int, length: int) -> PackedSequence:
+        """A sequence with room for so many tokens of each thought. The prompt's rows are to be filled; others are zero.
 
-    def mask(self) -> Tensor:
-        """(n, length) bool: what the tokens of the current pass attend to: the prompt, and their owner's up to them."""
-        row = torch.arange(self.length, device=self.owner.device)
-        key_owner, query_owner = self.owner[: self.length], self.owner[self.start : self.length, None]
-        return ((key_owner == PROMPT_OWNER) | (key_owner == query_owner)) & (row <= row[self.start :, None])
-
-    def hand_over(self) -> tuple[Tensor, Tensor]:
-        """The rows in use: kv_cache (layers, 2, kv_heads, T, head_dim) and kv_owner (T,)."""
-        return self.kv[:, :, :, : self.length].contiguous(), self.owner[: self.length]
-
-
-class _Layer(CacheLayerMixin):
-    """One layer's rows. The sequence has appended them before the forward pass that writes them."""
-
-    is_sliding = False
-
-    def __init__(self, sequence: PackedSequence, index: int) -> None:
-        super().__init__()
-        self._sequence, self._index = sequence, index
-
-    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the buffer is there from the start."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new rows (1, kv_heads, n, head_dim); returns all rows so far."""
-        start, end = self._sequence.start, self._sequence.length
-        keys, values = self._sequence.kv[self._index]
-        keys[:, start:end] = key_states[0]
-        values[:, start:end] = value_states[0]
-        return keys[None, :, :end], values[None, :, :end]
-
-    def get_seq_length(self) -> int:
-        return self._sequence.start
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._sequence.length, 0
-
-    def get_max_length(self) -> int:
-        return self._sequence.kv.shape[3]
+        Raises torch.OutOfMemoryError.
+        """
+        tokens = bucket(prompt + thoughts * length)
+        layers, two, kv_heads, head_dim = self._shape
+        size = layers * two * kv_heads * tokens * head_dim
+        if size > len(self._numbers) or not self._stays:
+            self.recorded.clear()
+            self._numbers = self._numbers.new_empty(0)  # before there is a larger one: it may not fit beside it
+            self._numbers, self._owner = self._numbers.new_empty(size), self._owner.new_empty(tokens)
+        kv = self._numbers[:size].view(layers, two, kv_heads, tokens, head_dim)
+        kv[:, :, :, prompt:].zero_()
+        owner = self._owner[:tokens].fill_(NO_OWNER)
+        owner[:prompt] = PROMPT_OWNER
+        return PackedSequence(kv, owner, prompt, thoughts)

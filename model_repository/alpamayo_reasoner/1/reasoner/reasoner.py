@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from contract import PROMPT_OWNER
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
+from reasoner.attention import causal, masked
+from reasoner.decoding import Decoder, Record
 from reasoner.images import preprocess, read_image
-from reasoner.packed_sequence import PackedSequence
+from reasoner.language_model import LanguageModel
+from reasoner.packed_sequence import KvMemory, PackedSequence
 from reasoner.prompt import PromptTokenizer
 from reasoner.request import ReasonerRequest
 from reasoner.sampling import next_tokens, thought_uniforms
 from reasoner.settings import ReasonerSettings
+from reasoner.stop_rules import StopRules
+from reasoner.vision import VisionTower
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -24,9 +28,9 @@ class Thoughts:
     """K thoughts as the denoiser needs them, T tokens in one packed sequence.
 
     Attributes:
-        kv_cache: (layers, 2, kv_heads, T, head_dim).
-        kv_owner: (T,) int32.
-        action_position: (K,) int32, the RoPE position of the first action token that follows each thought.
+        kv_cache: (layers, 2, kv_heads, T, head_dim); on a GPU it may be overwritten by the next request's.
+        kv_owner: (T,) int32; -2 is nobody, whose rows are zero.
+        action_position: (K,) int32, on the CPU: the RoPE position of the first action token that follows each thought.
         tokens: what was generated or given, the stop token included.
         complete: (K,) whether the stop token came.
     """
@@ -38,20 +42,37 @@ class Thoughts:
     complete: list[bool]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Scene:
+    """What the network is shown.
+
+    Attributes:
+        prompt: (1, P) token ids.
+        pixel_values: (patches, 1536) float32, of all images.
+        image_grid_thw: (images, 3), the patch grid of each, on the CPU.
+    """
+
+    prompt: Tensor
+    pixel_values: Tensor
+    image_grid_thw: Tensor
+
+
+@dataclass(frozen=True)
 class Prefilled:
     """The prompt in its packed sequence, with room for the thoughts.
 
     Attributes:
-        logits: (vocab,) of the first token after it, in float32; trajectory tokens are -inf.
-        length: P, tokens of the prompt.
+        logits: (1, vocab) of the first token after it, in float32; trajectory tokens are -inf.
         rope_delta: a later token's RoPE position minus its index in prompt and thought.
     """
 
     sequence: PackedSequence
     logits: Tensor
-    length: int
     rope_delta: int
+
+    def position(self, s: int) -> int:
+        """The RoPE position of token s of a thought."""
+        return self.sequence.prompt + self.rope_delta + s
 
 
 def _never_stop() -> None:
@@ -61,13 +82,31 @@ def _never_stop() -> None:
 class Reasoner:
     """The network, its tokenizer and the repository's limits, on one device."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        record: Record | None = None,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        """`record`: how decoding steps are recorded (`decoding.py`)."""
         self.settings = ReasonerSettings.load(folder)
         self.device = device
-        self.dtype = DTYPES[self.settings.precision]
         self.tokenizer = PromptTokenizer(folder / "tokenizer.json", self.settings)
-        self.model = _load_model(folder, self.dtype, device)
-        self.text_config = self.model.config.text_config
+        self.model = _load_model(folder, DTYPES[self.settings.precision], device)
+        text = self.model.config.text_config
+        self._end_token = text.eos_token_id
+        self._vision = VisionTower(self.model.model.visual)
+        self._language_model = LanguageModel(self.model.model.language_model)
+        self._memory = KvMemory(
+            text.num_hidden_layers,
+            text.num_key_value_heads,
+            text.head_dim,
+            DTYPES[self.settings.precision],
+            device,
+            stays=record is not None,
+        )
+        self._decoder = Decoder(self._language_model, self._logits, self._memory, record, log)
 
     @torch.inference_mode()
     def think(
@@ -80,6 +119,23 @@ class Reasoner:
             Exception: whatever `raise_if_stopped`, called before every image and forward pass, raises.
         """
         given = [self.tokenizer.thought(text, f"reasoning[{i}]") for i, text in enumerate(request.reasoning or [])]
+        thoughts, length = request.num_traj_samples, request.max_generation_length
+        scene = self.look(request, raise_if_stopped)
+        raise_if_stopped()
+        prefilled = self.prefill(scene, thoughts, max(map(len, given), default=length))
+        if given:
+            raise_if_stopped()
+            return self.recite(prefilled, given)
+        p = request.parameters
+        uniforms = thought_uniforms(seed, thoughts, length).to(self.device)
+
+        def sample(logits: Tensor, s: int) -> Tensor:
+            return next_tokens(logits, uniforms[:, s], p.temperature, p.top_p, p.top_k)
+
+        return self.generate(prefilled, length, sample, raise_if_stopped)
+
+    def look(self, request: ReasonerRequest, raise_if_stopped: Callable[[], None] = _never_stop) -> Scene:
+        """The request's scene; `raise_if_stopped` is called before every image. Raises InvalidRequest."""
 
         def pixels() -> Iterator[Tensor]:
             for image in request.images:
@@ -88,103 +144,81 @@ class Reasoner:
 
         pixel_values, image_grid_thw = preprocess(pixels(), self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
-        thoughts, length = request.num_traj_samples, request.max_generation_length
-        room = sum(map(len, given)) if given else thoughts * length
-        raise_if_stopped()
-        prefilled = self.prefill(prompt, pixel_values, image_grid_thw, room)
-        if given:
-            raise_if_stopped()
-            return self.recite(prefilled, given)
-        p = request.parameters
-        uniforms = thought_uniforms(seed, thoughts, length).to(self.device)
+        return Scene(prompt, pixel_values, image_grid_thw)
 
-        def sample(logits: Tensor, step: int) -> Tensor:
-            return next_tokens(logits, uniforms[:, step], p.temperature, p.top_p, p.top_k)
-
-        return self.generate(prefilled, thoughts, length, sample, raise_if_stopped)
-
-    def prefill(self, prompt: Tensor, pixel_values: Tensor, image_grid_thw: Tensor, room: int) -> Prefilled:
-        """Runs the prompt (1, P) with its images once, whatever the number of thoughts; `room` is theirs, in tokens."""
-        model, text = self.model.model, self.text_config
-        length = prompt.shape[1]
-        sequence = PackedSequence(
-            text.num_hidden_layers, text.num_key_value_heads, length + room, text.head_dim, self.dtype, self.device
+    def prefill(self, scene: Scene, thoughts: int, length: int) -> Prefilled:
+        """Runs the prompt with its images once, and makes room for so many thoughts of so many tokens."""
+        prompt, image_grid_thw = scene.prompt, scene.image_grid_thw
+        is_image = prompt == self.model.config.image_token_id
+        position_ids, rope_delta = self.model.model.get_rope_index(
+            prompt, mm_token_type_ids=is_image.int(), image_grid_thw=image_grid_thw
         )
-        image_tokens = (prompt == self.model.config.image_token_id).int()
-        position_ids, rope_delta = model.get_rope_index(
-            prompt, mm_token_type_ids=image_tokens, image_grid_thw=image_grid_thw
+        seen, deepstack = self._vision(scene.pixel_values.to(self.device), image_grid_thw)
+        image_rows = is_image[0].nonzero().flatten().to(self.device)
+        sequence = self._memory.place(prompt.shape[1], thoughts, length)
+        hidden = self._language_model(
+            self._embed(prompt[0].to(self.device)).index_copy_(0, image_rows, seen),
+            self._language_model.rope(position_ids[:, 0].to(self.device)),
+            sequence.kv,
+            torch.arange(sequence.prompt, device=self.device),
+            causal,
+            image_rows,
+            deepstack,
         )
-        sequence.append(torch.full((length,), PROMPT_OWNER, dtype=torch.int32, device=self.device))
-        hidden = model(
-            input_ids=prompt.to(self.device),
-            pixel_values=pixel_values.to(self.device),
-            image_grid_thw=image_grid_thw.to(self.device),
-            position_ids=position_ids.to(self.device),
-            past_key_values=sequence.cache,
-        ).last_hidden_state
-        return Prefilled(sequence, self._logits(hidden[0, -1]), length, int(rope_delta))
+        return Prefilled(sequence, self._logits(hidden[-1:]), int(rope_delta))
 
     def generate(
         self,
         prefilled: Prefilled,
-        thoughts: int,
         max_length: int,
         sample: Callable[[Tensor, int], Tensor],
         raise_if_stopped: Callable[[], None] = _never_stop,
     ) -> Thoughts:
-        """Decodes `thoughts` thoughts side by side, until each has met its stop token, or `max_length` tokens.
-
-        A thought's stop token gets its KV entry, also where it is the last one allowed: there the reference has none.
-        A thought ended by the language model's own end token, or by the limit, is incomplete: its last token has none.
+        """Decodes thoughts side by side, until each has ended (`stop_rules.py`).
 
         Args:
-            prefilled: the prompt.
-            thoughts: K.
+            prefilled: the prompt, with room for K thoughts.
             max_length: tokens a thought.
-            sample: (logits (K, vocab), step) to tokens (K,); those of thoughts that have ended are ignored.
+            sample: (logits (K, vocab), s) to token s of every thought (K,); those of thoughts that have ended are
+                ignored.
             raise_if_stopped: called before every forward pass.
         """
-        tokens: list[list[int]] = [[] for _ in range(thoughts)]
-        complete, running = [False] * thoughts, [True] * thoughts
-        logits = prefilled.logits.repeat(thoughts, 1)
-        for step in range(max_length):
-            drawn = sample(logits, step)
-            fed = []  # thoughts whose token gets a KV entry
-            for i, token in enumerate(drawn.tolist()):
-                if running[i]:
-                    tokens[i].append(token)
-                    complete[i] = token == self.settings.stop_token
-                    running[i] = not complete[i] and token != self.text_config.eos_token_id
-                    if complete[i] or (running[i] and step < max_length - 1):
-                        fed.append(i)
-            if fed:
+        sequence = prefilled.sequence
+        rules = StopRules(sequence.thoughts, max_length, self.settings.stop_token, self._end_token, self.device)
+        decode = self._decoder.bind(sequence, self.model.get_input_embeddings().weight[0])
+        logits = prefilled.logits.expand(sequence.thoughts, -1)
+        steps = 0
+        for s in range(max_length):
+            drawn = sample(logits, s)
+            fed = rules.take(drawn, s)
+            any_fed, any_running = rules.left_to_do(fed)
+            if any_fed:
                 raise_if_stopped()
-                position = prefilled.length + prefilled.rope_delta + step
-                logits[fed] = self._extend(prefilled.sequence, drawn[fed], fed, [position] * len(fed))
-            if not any(running):
+                logits = decode(self._embed(drawn), fed, s, prefilled.position(s))
+                steps = s + 1
+            if not any_running:
                 break
-        return self._thoughts(prefilled, tokens, complete)
+        return self._thoughts(prefilled, steps, *rules.result())
 
     def recite(self, prefilled: Prefilled, thoughts: Sequence[Sequence[int]]) -> Thoughts:
         """Given thoughts, all their tokens in one forward pass; each ends with the stop token."""
-        owners = [i for i, thought in enumerate(thoughts) for _ in thought]
-        positions = [
-            prefilled.length + prefilled.rope_delta + step for thought in thoughts for step in range(len(thought))
-        ]
-        flat = torch.tensor([token for thought in thoughts for token in thought], device=self.device)
-        self._extend(prefilled.sequence, flat, owners, positions)
-        return self._thoughts(prefilled, [list(thought) for thought in thoughts], [True] * len(thoughts))
+        sequence = prefilled.sequence
+        places = [(i, s, token) for i, thought in enumerate(thoughts) for s, token in enumerate(thought)]
+        owners, steps, tokens = torch.tensor(places, device=self.device).T
+        rows = sequence.prompt + steps * sequence.thoughts + owners
+        sequence.owner.index_copy_(0, rows, owners.int())
+        self._language_model(
+            self._embed(tokens),
+            self._language_model.rope((prefilled.position(0) + steps).expand(3, -1)),
+            sequence.kv,
+            rows,
+            masked(sequence.mask(rows, owners)),
+        )
+        longest = max(map(len, thoughts))
+        return self._thoughts(prefilled, longest, [list(thought) for thought in thoughts], [True] * len(thoughts))
 
-    def _extend(self, sequence: PackedSequence, tokens: Tensor, owners: list[int], positions: list[int]) -> Tensor:
-        """One forward pass over n tokens (n,); returns the logits after each, (n, vocab)."""
-        sequence.append(torch.tensor(owners, dtype=torch.int32, device=self.device))
-        hidden = self.model.model.language_model(
-            input_ids=tokens[None],
-            attention_mask=sequence.mask()[None, None],
-            position_ids=torch.tensor(positions, device=self.device).expand(3, 1, -1),
-            past_key_values=sequence.cache,
-        ).last_hidden_state
-        return self._logits(hidden[0])
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self.model.get_input_embeddings()(tokens)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.model.lm_head(hidden).float()
@@ -192,11 +226,10 @@ class Reasoner:
         logits[..., first : first + self.settings.trajectory_tokens] = -torch.inf
         return logits
 
-    def _thoughts(self, prefilled: Prefilled, tokens: list[list[int]], complete: list[bool]) -> Thoughts:
-        kv_cache, kv_owner = prefilled.sequence.hand_over()
-        after = [prefilled.length + len(thought) + prefilled.rope_delta for thought in tokens]
-        action_position = torch.tensor(after, dtype=torch.int32, device=self.device)
-        return Thoughts(kv_cache, kv_owner, action_position, tokens, complete)
+    def _thoughts(self, prefilled: Prefilled, steps: int, tokens: list[list[int]], complete: list[bool]) -> Thoughts:
+        kv_cache, kv_owner = prefilled.sequence.hand_over(steps)
+        after = [prefilled.position(len(thought)) for thought in tokens]
+        return Thoughts(kv_cache, kv_owner, torch.tensor(after, dtype=torch.int32), tokens, complete)
 
 
 def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Qwen3VLForConditionalGeneration:

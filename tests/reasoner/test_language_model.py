@@ -1,0 +1,83 @@
+"""The packed forward pass against transformers' own, over the same weights."""
+
+import pytest
+import torch
+from contract import KV_BUCKET
+from reasoner.attention import causal, masked, split
+from transformers import DynamicCache
+
+N, HEADS, KV_HEADS, HEAD_DIM = 3, 4, 2, 16
+
+
+@pytest.fixture
+def attended():
+    """Queries, keys, values of a long cache, a mask, and what they come to by the definition."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = 3 * KV_BUCKET
+    q = torch.randn(N, HEADS, HEAD_DIM, generator=generator)
+    keys, values = torch.randn(2, KV_HEADS, tokens, HEAD_DIM, generator=generator)
+    mask = torch.rand(N, tokens, generator=generator) < 0.3
+    mask[:, 0] = True
+    mask[1, KV_BUCKET:] = False  # whole buckets that a token does not look at
+    every = [x.repeat_interleave(HEADS // KV_HEADS, dim=0) for x in (keys, values)]
+    scores = torch.einsum("nhd,htd->nht", q, every[0]) / HEAD_DIM**0.5
+    weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+    return q, keys, values, mask, torch.einsum("nht,htd->nhd", weights, every[1]).flatten(1)
+
+
+def additive(mask):
+    return torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+
+
+def test_attention_by_a_mask_follows_the_definition(attended):
+    q, keys, values, mask, wanted = attended
+    torch.testing.assert_close(masked(mask)(q, keys, values), wanted, rtol=0, atol=1e-5)
+
+
+def test_split_attention_follows_the_definition(attended):
+    q, keys, values, mask, wanted = attended
+    torch.testing.assert_close(split(additive(mask))(q, keys, values), wanted, rtol=0, atol=1e-5)
+
+
+def test_split_attention_in_bf16_sums_in_float32(attended):
+    q, keys, values, mask, _ = attended
+    rounded = [x.bfloat16() for x in (q, keys, values)]
+    wanted = split(additive(mask))(*(x.float() for x in rounded))
+    found = split(additive(mask))(*rounded)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - wanted).norm() / wanted.norm() < 5e-3
+
+
+def test_causal_attention_follows_the_definition(attended):
+    _, keys, values, *_ = attended
+    q = torch.randn(20, HEADS, HEAD_DIM, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(20, keys.shape[1], dtype=torch.bool).tril()
+    torch.testing.assert_close(causal(q, keys, values), masked(mask)(q, keys, values), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_forward_pass_is_transformers(reasoner):
+    """A prompt of text, then single tokens, by both: hidden states and KV."""
+    text = reasoner.model.model.language_model
+    embedded = reasoner.model.get_input_embeddings()(torch.arange(5, 45))
+    cache = DynamicCache(config=text.config)
+    kv = torch.zeros(4, 2, 2, KV_BUCKET, 16)
+    for rows in (torch.arange(37), torch.tensor([37]), torch.tensor([38])):
+        positions = rows.expand(3, -1)
+        theirs = text(
+            inputs_embeds=embedded[rows][None], position_ids=positions[:, None], past_key_values=cache
+        ).last_hidden_state[0]
+        attend = causal if len(rows) > 1 else split(additive(torch.arange(KV_BUCKET) <= rows[:, None]))
+        ours = reasoner._language_model(embedded[rows], reasoner._language_model.rope(positions), kv, rows, attend)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+    for i, layer in enumerate(cache.layers):
+        torch.testing.assert_close(kv[i, 0, :, :39], layer.keys[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(kv[i, 1, :, :39], layer.values[0], rtol=0, atol=1e-5)
+
+
+def test_weights_are_shared_with_transformers(reasoner):
+    """Nothing is held twice."""
+    attn = reasoner.model.model.language_model.layers[0].self_attn
+    (layer, *_) = reasoner._language_model._layers
+    assert attn.q_proj.weight.data_ptr() == layer._qkv.data_ptr()
+    assert attn.v_proj.weight.untyped_storage().data_ptr() == layer._qkv.untyped_storage().data_ptr()
