@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-demo test lint serve bench readme clean
+.PHONY: help setup demo train-demo test lint serve bench perf-analyzer readme clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(INSTALLED)  ## Create .venv with every console script (Python 3.11 is what is tested; PYTHON=... for another)
 
@@ -40,8 +40,11 @@ serve: setup  ## Serve an exported repository: make serve REPO=...
 bench: setup  ## Measure latency on this machine, with the test checkpoint
 	$(BIN)/python benchmarks/latency.py
 
+perf-analyzer: setup  ## Fetch NVIDIA's load generator into .perf-analyzer, for benchmarks/load.py
+	$(BIN)/python benchmarks/perf_analyzer.py
+
 readme: setup  ## Write the README's tables from benchmarks/results
 	$(BIN)/python benchmarks/readme.py
 
 clean:  ## Remove .venv and everything that was made
-	rm -rf .venv out
+	rm -rf .venv .perf-analyzer out
