@@ -6,6 +6,7 @@ from pathlib import Path
 
 import accuracy
 import latency
+import load
 from alpamayo_demo.drive import table as closed_loop
 from alpamayo_demo.evaluate import table as driving
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLES = {  # by a result's "benchmark"
     "latency": latency.table,
     "accuracy": accuracy.table,
+    "load": load.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }
