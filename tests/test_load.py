@@ -130,6 +130,7 @@ def test_the_input_file_is_the_scene(golden_case):
 
 def test_what_is_printed_is_read():
     measured = load.parse(PRINTED)
+    parts = ("queue", "compute_input", "compute_infer", "compute_output")
     assert measured == {
         "requests": 10,
         "failed_requests": 0,
@@ -139,9 +140,9 @@ def test_what_is_printed_is_read():
             "p50": 0.891434, "p90": 1.006403, "p95": 1.122229, "p99": 1.12223, "mean": 0.882365, "std": 0.138095,
         },
         "models_mean_s": {
-            "alpamayo_reasoner": dict(zip(load.PARTS, (0.335862, 0.000163, 0.451862, 0.000546), strict=True)),
-            "alpamayo_denoiser": dict(zip(load.PARTS, (0.000079, 0.0002, 0.089707, 0.000665), strict=True)),
-            "alpamayo_unicycle": dict(zip(load.PARTS, (0.000044, 0.000049, 0.00147, 0.000452), strict=True)),
+            "alpamayo_reasoner": dict(zip(parts, (0.335862, 0.000163, 0.451862, 0.000546), strict=True)),
+            "alpamayo_denoiser": dict(zip(parts, (0.000079, 0.0002, 0.089707, 0.000665), strict=True)),
+            "alpamayo_unicycle": dict(zip(parts, (0.000044, 0.000049, 0.00147, 0.000452), strict=True)),
         },
     }  # fmt: skip
 
