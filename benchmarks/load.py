@@ -204,6 +204,8 @@ def failure(complaint: str) -> Result:
     """
     answers = re.findall(r"^Thread \[\d+\] had error: (.*)", complaint, re.MULTILINE)
     reason = "; ".join(dict.fromkeys(answers)) or " ".join(complaint.split())
+    if "Failed to obtain stable measurement" in complaint:  # it names options of its own
+        reason = "no three windows agreed; ask for more --requests, or allow a larger --stability"
     return {
         "requests": 0,
         "failed_requests": len(answers),
