@@ -56,8 +56,19 @@ def numpy_input(request: Any, name: str) -> npt.NDArray[Any]:
 
 
 def optional_numpy_input(request: Any, name: str) -> npt.NDArray[Any] | None:
+    """Of a model that takes its inputs where they lie, one that it wants on the host all the same."""
+    tensor = optional_input(request, name)
+    return tensor if tensor is None or isinstance(tensor, np.ndarray) else tensor.cpu().numpy()
+
+
+def optional_input(request: Any, name: str) -> Any:
+    """An input where it lies: numpy on the host, a torch tensor on a GPU, as CUDA shared memory brings it."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
-    return None if tensor is None else tensor.as_numpy()
+    if tensor is None or tensor.is_cpu():
+        return None if tensor is None else tensor.as_numpy()
+    from torch.utils.dlpack import from_dlpack  # not every model that this is copied to has torch
+
+    return from_dlpack(tensor.to_dlpack())
 
 
 def dlpack_input(request: Any, name: str) -> Any:

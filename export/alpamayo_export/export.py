@@ -29,6 +29,7 @@ class Options:
     precision: str  # auto, fp32, bf16
     denoiser: str  # auto, onnxruntime, torch, tensorrt
     limits: Limits
+    embedding: str = "gpu"  # or host: where the reasoner's token embeddings lie, if it runs on a GPU
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
     denoiser = options.denoiser
     if denoiser not in DENOISERS:
         raise ExportError(f"--denoiser {denoiser}: known are {', '.join(DENOISERS)}")
+    if options.embedding == "host" and checkpoint.vlm.tie_word_embeddings:
+        raise ExportError(
+            "--embedding host: this checkpoint's output layer is its embedding table, which a GPU needs whole: nothing "
+            "would be saved"
+        )
     # TensorRT, and bf16 on ONNX Runtime, want a GPU: such a repository is for another machine, if there is none here.
     gpu = torch.cuda.is_available() or denoiser == "tensorrt"
     gpu = gpu or (options.precision == "bf16" and denoiser != "torch")
@@ -111,7 +117,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         denoiser = "onnxruntime"
     with repo.replacing(output) as repository:
         repo.copy_tree(repository)
-        text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options.limits)
+        text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options)
         kv = _kv_cache(checkpoint, precision, options.limits, text_tokens)
         _write_denoiser(checkpoint, repository / repo.DENOISER / "1", denoiser, kv, options.limits)
         _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
@@ -191,7 +197,7 @@ def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
     repo.write_json(folder / "unicycle.json", space)
 
 
-def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, limits: Limits) -> int:
+def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, options: Options) -> int:
     """Returns how many of the prompt's tokens belong to no image."""
     config = checkpoint.config
     tokenizer = build_tokenizer(checkpoint.vlm_folder, config)
@@ -204,7 +210,8 @@ def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, limits
         folder / "reasoner.json",
         {
             "precision": precision,
-            **dataclasses.asdict(limits),
+            "embedding": options.embedding,
+            **dataclasses.asdict(options.limits),
             "min_pixels": config.min_pixels,
             "max_pixels": config.max_pixels,
             "prompt": dataclasses.asdict(prompt),

@@ -341,3 +341,14 @@ def test_a_wrong_command_line(arguments, capsys):
         cli.main(arguments)
     assert left.value.code == 2
     assert "alpamayo-export" in capsys.readouterr().err
+
+
+def test_the_embedding_table_may_stay_in_host_memory(checkpoint, tmp_path):
+    opened = open_checkpoint(str(checkpoint))
+    export(opened, tmp_path / "repository", Options("bf16", "torch", Limits(2, 3, 40), embedding="host"))
+    settings = json.loads((tmp_path / "repository" / "alpamayo_reasoner" / "1" / "reasoner.json").read_text())
+    assert settings["embedding"] == "host"
+    opened.vlm.tie_word_embeddings = True
+    with pytest.raises(ExportError, match=r"--embedding host: .* nothing would be saved"):
+        export(opened, tmp_path / "other", Options("bf16", "torch", Limits(2, 3, 40), embedding="host"))
+    assert not (tmp_path / "other").exists()

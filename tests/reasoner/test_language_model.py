@@ -1,9 +1,13 @@
 """The packed forward pass against transformers' own, over the same weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from contract import KV_BUCKET
 from reasoner.attention import causal, masked, split
+from reasoner.reasoner import _load_model
+from reasoner.settings import ReasonerSettings
 from transformers import DynamicCache
 
 N, HEADS, KV_HEADS, HEAD_DIM = 3, 4, 2, 16
@@ -81,3 +85,14 @@ def test_weights_are_shared_with_transformers(reasoner):
     (layer, *_) = reasoner._language_model._layers
     assert attn.q_proj.weight.data_ptr() == layer._qkv.data_ptr()
     assert attn.v_proj.weight.untyped_storage().data_ptr() == layer._qkv.untyped_storage().data_ptr()
+
+
+def test_an_embedding_table_in_host_memory_never_leaves_it(reasoner_folder):
+    """The device is the pretended one of tensors without numbers: what was moved there would be gone."""
+    settings = ReasonerSettings.load(reasoner_folder)
+    there = _load_model(reasoner_folder, replace(settings, embedding="host"), torch.device("meta"))
+    devices = {name: weight.device.type for name, weight in there.named_parameters()}
+    assert devices.pop("model.language_model.embed_tokens.weight") == "cpu"
+    assert set(devices.values()) == {"meta"}
+    assert there.get_input_embeddings()(torch.tensor([5])).shape == (1, 64)
+    assert _load_model(reasoner_folder, settings, torch.device("meta")).get_input_embeddings().weight.is_meta

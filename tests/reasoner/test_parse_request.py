@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from contract import InvalidRequest
 from PIL import Image
 from reasoner.images import read_image
@@ -346,3 +347,13 @@ def test_too_long_a_generation(refusal):
 def test_bad_parameters_are_refused_here_too(refusal):
     assert "unknown request parameter 'num_samples'" in refusal(num_samples=3)
     assert "temperature must be a number" in refusal(temperature="hot")
+
+
+def test_frames_may_be_a_tensor_as_cuda_shared_memory_brings_them(parse, good):
+    frames = good["image_frames"]
+    as_tensor = parse({"image_frames": torch.from_numpy(frames)}).images
+    as_array = parse({"image_frames": frames}).images
+    assert len(as_tensor) == len(as_array)
+    assert all(torch.equal(read_image(a), read_image(b)) for a, b in zip(as_tensor, as_array, strict=True))
+    with pytest.raises(InvalidRequest, match="image_frames must have shape"):
+        parse({"image_frames": torch.from_numpy(frames)[0]})

@@ -12,9 +12,9 @@ from reasoner.reasoner import Reasoner
 from reasoner.request import parse_request
 from reasoner.sampling import trajectory_noise
 from reasoner.warm_up import warm_up
-from triton_adapter import Tensors, optional_numpy_input, respond, version_folder
+from triton_adapter import Tensors, optional_input, optional_numpy_input, respond, version_folder
 
-INPUTS = ("image_frames", "encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
+ON_HOST = ("encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
 
 
 class TritonPythonModel:
@@ -31,7 +31,8 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()
-        inputs = {name: optional_numpy_input(request, name) for name in INPUTS}
+        inputs = {name: optional_numpy_input(request, name) for name in ON_HOST}
+        inputs["image_frames"] = optional_input(request, "image_frames")
         scene = parse_request(inputs, request.parameters(), self.reasoner.settings)
         sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
         seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed

@@ -44,14 +44,14 @@ class Decoder:
         self._language_model, self._head, self._memory = language_model, head, memory
         self._record, self._log = record, log
 
-    def bind(self, sequence: PackedSequence, like: Tensor) -> Callable[[Tensor, Tensor, int, int], Tensor]:
-        """The step over this sequence; `like` (hidden,) has the embeddings' type.
+    def bind(self, sequence: PackedSequence, hidden_size: int) -> Callable[[Tensor, Tensor, int, int], Tensor]:
+        """The step over this sequence.
 
         Returns:
             (hidden (K, hidden), fed (K,) bool, s, position) to logits (K, vocab): runs token s of every thought, at
             that RoPE position. The KV of those not fed belongs to nobody, and their logits are of no use.
         """
-        step = self._recorded(sequence, like)
+        step = self._recorded(sequence, hidden_size)
 
         def decode(hidden: Tensor, fed: Tensor, s: int, position: int) -> Tensor:
             step.hidden.copy_(hidden)
@@ -62,10 +62,10 @@ class Decoder:
 
         return decode
 
-    def _recorded(self, sequence: PackedSequence, like: Tensor) -> _Step:
+    def _recorded(self, sequence: PackedSequence, hidden_size: int) -> _Step:
         recorded, key = self._memory.recorded, (len(sequence.owner), sequence.thoughts)
         if key not in recorded:
-            step = self._step(sequence, like)
+            step = self._step(sequence, hidden_size)
             if self._record is None:
                 return step
             try:
@@ -79,11 +79,11 @@ class Decoder:
             recorded[key] = _Step(step.hidden, step.fed, step.row, step.position, run)
         return recorded[key]
 
-    def _step(self, sequence: PackedSequence, like: Tensor) -> _Step:
+    def _step(self, sequence: PackedSequence, hidden_size: int) -> _Step:
         """Valid for all sequences of this size in the same memory."""
         kv, device = sequence.kv, sequence.kv.device
         thoughts = torch.arange(sequence.thoughts, device=device)
-        hidden = like.new_zeros(sequence.thoughts, *like.shape)
+        hidden = kv.new_zeros(sequence.thoughts, hidden_size)
         fed = torch.zeros(sequence.thoughts, dtype=torch.bool, device=device)
         row = torch.full((), sequence.prompt, device=device)
         position = torch.zeros((), dtype=torch.long, device=device)

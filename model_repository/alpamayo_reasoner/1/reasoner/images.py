@@ -41,9 +41,11 @@ class EncodedImage:
 
     name: str  # for messages
     data: bytes
+    height: int
+    width: int
 
 
-ImageSource = npt.NDArray[np.uint8] | EncodedImage  # pixels: (3, height, width), RGB
+ImageSource = npt.NDArray[np.uint8] | Tensor | EncodedImage  # pixels: (3, height, width), RGB
 
 
 def check_image(name: str, data: object) -> EncodedImage:
@@ -57,11 +59,11 @@ def check_image(name: str, data: object) -> EncodedImage:
     with _opened(name, data) as image:
         check_size(name, image.height, image.width)
         _check_pixels(name, image, data)
-    return EncodedImage(name, data)
+        return EncodedImage(name, data, image.height, image.width)
 
 
 def read_image(source: ImageSource) -> Tensor:
-    """(3, height, width) uint8, RGB. A file's EXIF orientation is ignored.
+    """(3, height, width) uint8, RGB, where it lies. A file's EXIF orientation is ignored.
 
     Raises:
         InvalidRequest: the file is broken behind its header.
@@ -69,7 +71,7 @@ def read_image(source: ImageSource) -> Tensor:
     if isinstance(source, EncodedImage):
         with _opened(source.name, source.data) as image:
             source = np.array(image.convert("RGB")).transpose(2, 0, 1)
-    return torch.from_numpy(source)
+    return source if isinstance(source, Tensor) else torch.from_numpy(source)
 
 
 @contextmanager
@@ -108,38 +110,47 @@ def smart_resize(height: int, width: int, min_pixels: int, max_pixels: int) -> t
     return new_height, new_width
 
 
-def preprocess(images: Iterable[Tensor], min_pixels: int, max_pixels: int) -> tuple[Tensor, Tensor]:
-    """Resizes, normalises and cuts images into patches, one after the other: a full-sized one is not kept.
+def preprocess(batches: Iterable[Tensor], min_pixels: int, max_pixels: int) -> tuple[Tensor, Tensor]:
+    """Resizes, normalises and cuts images into patches, batch after batch: full-sized ones are not kept.
 
     Args:
-        images: uint8 (3, height, width), RGB; sizes may differ.
+        batches: uint8 (3, height, width) or (n, 3, height, width), RGB; sizes may differ from one to the next.
         min_pixels: of an image after resizing.
         max_pixels: likewise.
 
     Returns:
-        pixel_values (patches, 1536) float32, and image_grid_thw (images, 3): the patch grid of every image.
+        pixel_values (patches, 1536) float32, on the images' device, and image_grid_thw (images, 3), on the CPU: the
+        patch grid of every image.
     """
     patches: list[Tensor] = []
     grids: list[tuple[int, int, int]] = []
-    for image in images:
-        height, width = smart_resize(image.shape[1], image.shape[2], min_pixels, max_pixels)
-        patches.append(_patches(_resize(image, height, width)))
-        grids.append((1, height // PATCH, width // PATCH))
+    for batch in batches:
+        images = batch.reshape(-1, *batch.shape[-3:])
+        height, width = smart_resize(images.shape[2], images.shape[3], min_pixels, max_pixels)
+        resize = resize_in_float if images.is_cuda else _resize
+        patches.append(_patches(resize(images, height, width)).flatten(0, 1))
+        grids += [(1, height // PATCH, width // PATCH)] * len(images)
     return torch.cat(patches), torch.tensor(grids)
 
 
-def _resize(image: Tensor, height: int, width: int) -> Tensor:
-    """(3, h, w) uint8. In uint8, as the reference does: going through float differs by up to 2 levels of 255."""
-    channels_last = image[None].contiguous(memory_format=torch.channels_last)  # the fast kernel's layout
-    return F.interpolate(channels_last, (height, width), mode="bicubic", antialias=True)[0]
+def _resize(images: Tensor, height: int, width: int) -> Tensor:
+    """(n, 3, h, w) uint8. In uint8, as the reference does it, for which only CPUs have a kernel."""
+    channels_last = images.contiguous(memory_format=torch.channels_last)  # the fast kernel's layout
+    return F.interpolate(channels_last, (height, width), mode="bicubic", antialias=True)
 
 
-def _patches(image: Tensor) -> Tensor:
-    """(3, height, width) to (patches, 3 x 2 x 16 x 16), patches in 2 x 2 merge order."""
-    channels, height, width = image.shape
-    normalized = (image.float() / 255 - 0.5) / 0.5
-    grid = normalized.reshape(channels, height // CELL, MERGE, PATCH, width // CELL, MERGE, PATCH)
-    patches = grid.permute(1, 4, 2, 5, 0, 3, 6)  # rows, columns, row in cell, column in cell, channel, y, x
+def resize_in_float(images: Tensor, height: int, width: int) -> Tensor:
+    """The same on a GPU; it differs from the reference by up to 2 levels of 255, where that has rounded twice."""
+    resized = F.interpolate(images.float(), (height, width), mode="bicubic", antialias=True)
+    return resized.round_().clamp_(0, 255)
+
+
+def _patches(images: Tensor) -> Tensor:
+    """(n, 3, height, width) to (n, patches, 3 x 2 x 16 x 16), patches in 2 x 2 merge order."""
+    n, channels, height, width = images.shape
+    normalized = (images.float() / 255 - 0.5) / 0.5
+    grid = normalized.reshape(n, channels, height // CELL, MERGE, PATCH, width // CELL, MERGE, PATCH)
+    patches = grid.permute(0, 2, 5, 3, 6, 1, 4, 7)  # n, rows, columns, row in cell, column in cell, channel, y, x
     # A still image fills both frames of the temporal patch.
-    patches = patches.unsqueeze(5).expand(*patches.shape[:5], TEMPORAL_PATCH, PATCH, PATCH)
-    return patches.reshape(-1, channels * TEMPORAL_PATCH * PATCH * PATCH)
+    patches = patches.unsqueeze(6).expand(*patches.shape[:6], TEMPORAL_PATCH, PATCH, PATCH)
+    return patches.reshape(n, -1, channels * TEMPORAL_PATCH * PATCH * PATCH)

@@ -1,6 +1,6 @@
 """Qwen3-VL, thinking: one prefill, then K thoughts decoded together as one packed sequence."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from reasoner.attention import causal, masked
 from reasoner.decoding import Decoder, Record
-from reasoner.images import preprocess, read_image
+from reasoner.frames import FrameReader
+from reasoner.images import preprocess
 from reasoner.language_model import LanguageModel
 from reasoner.packed_sequence import KvMemory, PackedSequence
 from reasoner.prompt import PromptTokenizer
@@ -48,7 +49,7 @@ class Scene:
 
     Attributes:
         prompt: (1, P) token ids.
-        pixel_values: (patches, 1536) float32, of all images.
+        pixel_values: (patches, 1536) float32, of all images, on the device.
         image_grid_thw: (images, 3), the patch grid of each, on the CPU.
     """
 
@@ -93,9 +94,9 @@ class Reasoner:
         self.settings = ReasonerSettings.load(folder)
         self.device = device
         self.tokenizer = PromptTokenizer(folder / "tokenizer.json", self.settings)
-        self.model = _load_model(folder, DTYPES[self.settings.precision], device)
-        text = self.model.config.text_config
-        self._end_token = text.eos_token_id
+        self.model = _load_model(folder, self.settings, device)
+        text = self.text_config = self.model.config.text_config
+        self._frames = FrameReader(device, log)
         self._vision = VisionTower(self.model.model.visual)
         self._language_model = LanguageModel(self.model.model.language_model)
         self._memory = KvMemory(
@@ -116,7 +117,7 @@ class Reasoner:
 
         Raises:
             InvalidRequest: a given thought is too long or no plain text, or an image is broken.
-            Exception: whatever `raise_if_stopped`, called before every image and forward pass, raises.
+            Exception: whatever `raise_if_stopped`, called before every batch of images and forward pass, raises.
         """
         given = [self.tokenizer.thought(text, f"reasoning[{i}]") for i, text in enumerate(request.reasoning or [])]
         thoughts, length = request.num_traj_samples, request.max_generation_length
@@ -135,14 +136,9 @@ class Reasoner:
         return self.generate(prefilled, length, sample, raise_if_stopped)
 
     def look(self, request: ReasonerRequest, raise_if_stopped: Callable[[], None] = _never_stop) -> Scene:
-        """The request's scene; `raise_if_stopped` is called before every image. Raises InvalidRequest."""
-
-        def pixels() -> Iterator[Tensor]:
-            for image in request.images:
-                raise_if_stopped()
-                yield read_image(image)  # on the CPU: only there is a kernel that resizes in uint8
-
-        pixel_values, image_grid_thw = preprocess(pixels(), self.settings.min_pixels, self.settings.max_pixels)
+        """The request's scene; `raise_if_stopped` is called before every batch. Raises InvalidRequest."""
+        batches = self._frames.batches(request.images, raise_if_stopped)
+        pixel_values, image_grid_thw = preprocess(batches, self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
         return Scene(prompt, pixel_values, image_grid_thw)
 
@@ -153,11 +149,11 @@ class Reasoner:
         position_ids, rope_delta = self.model.model.get_rope_index(
             prompt, mm_token_type_ids=is_image.int(), image_grid_thw=image_grid_thw
         )
-        seen, deepstack = self._vision(scene.pixel_values.to(self.device), image_grid_thw)
+        seen, deepstack = self._vision(scene.pixel_values, image_grid_thw)
         image_rows = is_image[0].nonzero().flatten().to(self.device)
         sequence = self._memory.place(prompt.shape[1], thoughts, length)
         hidden = self._language_model(
-            self._embed(prompt[0].to(self.device)).index_copy_(0, image_rows, seen),
+            self._embed(prompt[0]).index_copy_(0, image_rows, seen),
             self._language_model.rope(position_ids[:, 0].to(self.device)),
             sequence.kv,
             torch.arange(sequence.prompt, device=self.device),
@@ -184,8 +180,10 @@ class Reasoner:
             raise_if_stopped: called before every forward pass.
         """
         sequence = prefilled.sequence
-        rules = StopRules(sequence.thoughts, max_length, self.settings.stop_token, self._end_token, self.device)
-        decode = self._decoder.bind(sequence, self.model.get_input_embeddings().weight[0])
+        rules = StopRules(
+            sequence.thoughts, max_length, self.settings.stop_token, self.text_config.eos_token_id, self.device
+        )
+        decode = self._decoder.bind(sequence, self.text_config.hidden_size)
         logits = prefilled.logits.expand(sequence.thoughts, -1)
         steps = 0
         for s in range(max_length):
@@ -218,7 +216,9 @@ class Reasoner:
         return self._thoughts(prefilled, longest, [list(thought) for thought in thoughts], [True] * len(thoughts))
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        return self.model.get_input_embeddings()(tokens)
+        """(n,) to (n, hidden), on the device. Waits for it if the table is in host memory."""
+        embedding = self.model.get_input_embeddings()
+        return embedding(tokens.to(embedding.weight.device)).to(self.device)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.model.lm_head(hidden).float()
@@ -232,11 +232,21 @@ class Reasoner:
         return Thoughts(kv_cache, kv_owner, torch.tensor(after, dtype=torch.int32), tokens, complete)
 
 
-def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> Qwen3VLForConditionalGeneration:
+def _load_model(folder: Path, settings: ReasonerSettings, device: torch.device) -> Qwen3VLForConditionalGeneration:
     model, loading = Qwen3VLForConditionalGeneration.from_pretrained(
-        folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
+        folder,
+        dtype=DTYPES[settings.precision],
+        attn_implementation="sdpa",
+        local_files_only=True,
+        output_loading_info=True,
     )
     problems = {what: keys for what, keys in loading.items() if keys}
     if problems:
         raise RuntimeError(f"the weights in {folder} do not fit its config.json: {problems}")
-    return model.to(device).eval().requires_grad_(False)
+    if settings.embedding == "host":
+        table = model.get_input_embeddings()
+        model.set_input_embeddings(None)  # aside: it is never to take room on the device
+        model.to(device).set_input_embeddings(table)
+    else:
+        model.to(device)
+    return model.eval().requires_grad_(False)

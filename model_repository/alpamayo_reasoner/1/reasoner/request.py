@@ -14,7 +14,7 @@ from reasoner.settings import ReasonerSettings
 
 DEFAULT_GENERATION_LENGTH = 256
 
-Inputs = Mapping[str, npt.NDArray[Any] | None]
+Inputs = Mapping[str, Any]  # numpy arrays or None; image_frames may be a torch tensor on a GPU
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _utf8(name: str, text: bytes) -> str:
         raise InvalidRequest(f"{name} must be UTF-8: {error}") from None
 
 
-def _images(frames: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, most: int) -> Sequence[ImageSource]:
+def _images(frames: Any, encoded: npt.NDArray[Any] | None, most: int) -> Sequence[ImageSource]:
     if (frames is None) == (encoded is None):
         given = "neither" if frames is None else "both"
         raise InvalidRequest(f"give exactly one of image_frames and encoded_frames; got {given}")
@@ -108,7 +108,7 @@ def _images(frames: npt.NDArray[Any] | None, encoded: npt.NDArray[Any] | None, m
     return list(frames.reshape(-1, *frames.shape[2:]))
 
 
-def _check_count(name: str, images: npt.NDArray[Any], most: int) -> None:
+def _check_count(name: str, images: Any, most: int) -> None:
     cameras, frames = images.shape[:2]
     if cameras * frames > most:
         raise InvalidRequest(

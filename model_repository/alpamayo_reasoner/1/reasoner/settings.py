@@ -17,6 +17,7 @@ class Prompt:
 @dataclass(frozen=True)
 class ReasonerSettings:
     precision: str  # fp32 or bf16: the network's and the KV cache's
+    embedding: str  # gpu or host: where the token embeddings lie, if the rest is on a GPU
     max_images: int
     max_trajectories: int  # sets x samples
     max_generation_length: int  # tokens a thought
