@@ -4,6 +4,7 @@ import time
 import urllib.request
 
 import numpy as np
+import onnxruntime
 import pytest
 from tritonclient.utils import InferenceServerException
 
@@ -209,9 +210,19 @@ def test_a_kv_cache_that_was_damaged_on_its_way_is_refused_and_counted(triton, s
 
 
 def refused(server) -> float:
-    """As /metrics has it."""
-    with urllib.request.urlopen(server.metrics) as response:
-        text = response.read().decode()
     line = 'alpamayo_kv_cache_refused_total{model="alpamayo_denoiser",reason="damaged"} '
-    (count,) = (it.removeprefix(line) for it in text.splitlines() if it.startswith(line))
+    (count,) = (it.removeprefix(line) for it in metrics(server) if it.startswith(line))
     return float(count)
+
+
+def test_metrics_say_what_runs_the_denoiser(server):
+    (info,) = (it for it in metrics(server) if it.startswith("alpamayo_denoiser_info{"))
+    assert 'model="alpamayo_denoiser"' in info
+    assert f'runner="onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"' in info
+    assert 'precision="fp32"' in info
+    assert info.endswith(" 1")
+
+
+def metrics(server) -> list[str]:
+    with urllib.request.urlopen(server.metrics) as response:
+        return response.read().decode().splitlines()

@@ -25,7 +25,15 @@ class TritonPythonModel:
         self.settings = DenoiserSettings.load(folder)
         log = pb_utils.Logger.log_info
         self.denoiser = Denoiser(open_runner(folder, self.device, self.settings, log), self.settings, record, log)
-        self.refusals = pb_utils.MetricFamily(  # a metric goes with its family
+        self.infos = pb_utils.MetricFamily(  # a metric goes with its family
+            name="alpamayo_denoiser_info",
+            description="What runs the denoising step, and in which precision; the number is always 1",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        runner = {"runner": self.denoiser.runner.name, "precision": self.settings.precision}
+        self.info = self.infos.Metric(labels={"model": args["model_name"], **runner})
+        self.info.set(1)
+        self.refusals = pb_utils.MetricFamily(
             name="alpamayo_kv_cache_refused_total",
             description="KV caches that did not arrive as the reasoner sent them",
             kind=pb_utils.MetricFamily.COUNTER,

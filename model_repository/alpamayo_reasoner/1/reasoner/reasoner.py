@@ -96,8 +96,8 @@ class Reasoner:
         self.tokenizer = PromptTokenizer(folder / "tokenizer.json", self.settings)
         self.model = _load_model(folder, self.settings, device)
         text = self.text_config = self.model.config.text_config
-        self._frames = FrameReader(device, log)
-        self._vision = VisionTower(self.model.model.visual)
+        self.frames = FrameReader(device, log)
+        self.vision = VisionTower(self.model.model.visual)
         self._language_model = LanguageModel(self.model.model.language_model)
         self._memory = KvMemory(
             text.num_hidden_layers,
@@ -137,7 +137,7 @@ class Reasoner:
 
     def look(self, request: ReasonerRequest, raise_if_stopped: Callable[[], None] = _never_stop) -> Scene:
         """The request's scene; `raise_if_stopped` is called before every batch. Raises InvalidRequest."""
-        batches = self._frames.batches(request.images, raise_if_stopped)
+        batches = self.frames.batches(request.images, raise_if_stopped)
         pixel_values, image_grid_thw = preprocess(batches, self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
         return Scene(prompt, pixel_values, image_grid_thw)
@@ -149,7 +149,7 @@ class Reasoner:
         position_ids, rope_delta = self.model.model.get_rope_index(
             prompt, mm_token_type_ids=is_image.int(), image_grid_thw=image_grid_thw
         )
-        seen, deepstack = self._vision(scene.pixel_values, image_grid_thw)
+        seen, deepstack = self.vision(scene.pixel_values, image_grid_thw)
         image_rows = is_image[0].nonzero().flatten().to(self.device)
         sequence = self._memory.place(prompt.shape[1], thoughts, length)
         hidden = self._language_model(
