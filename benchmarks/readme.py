@@ -7,6 +7,7 @@ from pathlib import Path
 import accuracy
 import latency
 import load
+import stages
 from alpamayo_demo.drive import table as closed_loop
 from alpamayo_demo.evaluate import table as driving
 
@@ -15,6 +16,7 @@ TABLES = {  # by a result's "benchmark"
     "latency": latency.table,
     "accuracy": accuracy.table,
     "load": load.table,
+    "stages": stages.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }

@@ -1,0 +1,359 @@
+"""Where a request's time goes, stage by stage, beside what the same machine could do at best (its roofline).
+
+The stages run in this process, as the server runs them, on a made-up scene: cameras as JPEG files, thoughts of a fixed
+length, decoded to the end. The roofline is measured in the same run: memory bandwidth by summing up a large tensor, and
+arithmetic by a large matrix product in the network's precision. A stage's bound is its bytes over the one or its
+operations over the other, whichever takes longer; what is not the networks' arithmetic has no bound here.
+"""
+
+import argparse
+import io
+import re
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from alpamayo_demo.errors import check_between
+from alpamayo_demo.measured_on import describe, provenance
+from alpamayo_demo.report import Result, markdown, report
+from alpamayo_demo.served import ROOT, is_repository, shown
+from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.limits import Limits
+from latency import summary
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+MODELS, STAGES = ROOT / "model_repository", ("reasoner", "denoiser", "unicycle")
+sys.path[:0] = [str(MODELS), *(str(MODELS / f"alpamayo_{name}" / "1") for name in STAGES)]
+from contract import HISTORY_POSES, PROMPT_OWNER, WAYPOINTS, Parameters  # noqa: E402  # stages' modules: where they lie comes first
+from cuda_graph import record  # noqa: E402
+from denoiser.euler import denoise  # noqa: E402
+from denoiser.request import DenoiserRequest, DenoiserSettings, check_request  # noqa: E402
+from denoiser.runners import open_runner  # noqa: E402
+from denoiser.velocity import Denoiser  # noqa: E402
+from kv_checksum import kv_checksum  # noqa: E402
+from reasoner.images import check_image, preprocess  # noqa: E402
+from reasoner.reasoner import Prefilled, Reasoner, Scene, Thoughts  # noqa: E402
+from reasoner.request import ReasonerRequest  # noqa: E402
+from reasoner.sampling import next_tokens, thought_uniforms, trajectory_noise  # noqa: E402
+from unicycle import UnicycleSettings, predict  # noqa: E402
+
+BYTES = {"fp32": 4, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage has to do at least."""
+
+    bytes: float  # read and written once
+    operations: float  # floating-point: a multiplication and an addition are two
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """What this machine does at best."""
+
+    bytes_per_s: float
+    operations_per_s: float
+
+    def bound(self, work: Work) -> float:
+        """Seconds."""
+        return max(work.bytes / self.bytes_per_s, work.operations / self.operations_per_s)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done; 1: bad input, with a line on stderr; 2: wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    golden = ROOT / "tests" / "golden" / "checkpoint"
+    cli.add_argument("source", nargs="?", type=Path, default=golden, help="checkpoint or repository")
+    cli.add_argument("--samples", type=int, nargs="+", default=[1, 6], metavar="K", help="thoughts (default: 1 6)")
+    cli.add_argument("--tokens", type=int, default=40, metavar="N", help="a thought (default: %(default)s)")
+    cli.add_argument("--steps", type=int, default=10, metavar="N", help="Euler's (default: %(default)s)")
+    cli.add_argument("--images", type=int, default=16, metavar="N", help="frames (default: %(default)s)")
+    cli.add_argument("--size", type=size, default="1920x1080", metavar="WxH", help="of a frame (default: %(default)s)")
+    cli.add_argument("--rounds", type=int, default=10, metavar="N", help="of every stage (default: %(default)s)")
+    cli.add_argument("--output", type=Path, metavar="FILE.json", help="write the result to this file")
+    args = cli.parse_args(argv)
+    task = Task(args.tokens, args.steps, args.images, *args.size)
+    command = shlex.join(["python", "benchmarks/stages.py", *argv])
+    return report(
+        "stages.py", lambda: measure(args.source, args.samples, task, args.rounds, command), table, args.output
+    )
+
+
+def size(text: str) -> tuple[int, int]:
+    """Width and height."""
+    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
+        raise argparse.ArgumentTypeError(f"got {text}, wanted WIDTHxHEIGHT in pixels, such as 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True)
+class Task:
+    tokens: int  # a thought
+    steps: int  # Euler's
+    images: int
+    width: int  # pixels, of an image
+    height: int
+
+
+def measure(source: Path, samples: Sequence[int], task: Task, rounds: int, command: str) -> Result:
+    """Seconds of every stage, for every number of thoughts. Raises one of EXPECTED."""
+    for name in ("tokens", "steps", "images"):
+        check_between(f"--{name}", getattr(task, name), 1)
+    for k in samples:
+        check_between("--samples", k, 1)
+    check_between("--rounds", rounds, 1)
+    machine, device = describe(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with repository_of(source) as repository:
+        pipeline = Pipeline(repository, device)
+        roofline = measure_roofline(device, pipeline.settings.precision, rounds)
+        stages = {f"k{k}": time_stages(pipeline, k, task, rounds) for k in tqdm(samples, desc="numbers of thoughts")}
+    return {
+        "benchmark": "stages",
+        "command": command,
+        "gpu": machine["gpu"],
+        "machine": machine,
+        "settings": {
+            "checkpoint": shown(source),
+            "precision": pipeline.settings.precision,
+            "denoiser": pipeline.denoiser.runner.name,
+            "tokens": task.tokens,
+            "inference_steps": task.steps,
+            "frames": [task.images, task.height, task.width],
+        },
+        "roofline": vars(roofline),
+        "stages": {
+            k: {name: {**timed, **bound(timed, work, roofline)} for name, (timed, work) in of_k.items()}
+            for k, of_k in stages.items()
+        },
+    }
+
+
+class Pipeline:
+    """The three models of a repository, in this process."""
+
+    def __init__(self, repository: Path, device: torch.device) -> None:
+        reasoner, denoiser, unicycle = (repository / f"alpamayo_{name}" / "1" for name in STAGES)
+        self.reasoner = Reasoner(reasoner, device, record if device.type == "cuda" else None)
+        self.settings = DenoiserSettings.load(denoiser)
+        self.denoiser = Denoiser(open_runner(denoiser, device, self.settings), self.settings, record, print)
+        self.denoiser_bytes = (denoiser / "denoiser.pt2").stat().st_size  # its weights, but for little
+        self.unicycle = UnicycleSettings.load(unicycle)
+
+
+@contextmanager
+def repository_of(source: Path) -> Iterator[Path]:
+    """`source`, exported for the block if it is a checkpoint. Raises ExportError."""
+    with tempfile.TemporaryDirectory(prefix="alpamayo-stages-") as temporary:
+        if not is_repository(source):
+            export(open_checkpoint(str(source)), Path(temporary) / "repository", Options("auto", "auto", Limits()))
+            source = Path(temporary) / "repository"
+        yield source
+
+
+def bound(timed: dict[str, Any], work: Work | None, roofline: Roofline) -> dict[str, Any]:
+    if work is None:
+        return {}
+    at_best = roofline.bound(work)
+    return {**vars(work), "bound_s": at_best, "p50_over_bound": timed["p50"] / at_best}
+
+
+def measure_roofline(device: torch.device, precision: str, rounds: int) -> Roofline:
+    """The best of `rounds` each."""
+    gpu = device.type == "cuda"
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    large = torch.ones((4 if gpu else 1) * 2**28, device=device)  # 4 GiB, or 1
+    side = 8192 if gpu else 1024
+    a, b = torch.randn(2, side, side, device=device).to(dtype)
+    read, product = stopwatch(device, rounds, large.sum), stopwatch(device, rounds, lambda: a @ b)
+    return Roofline(large.numel() * 4 / min(read), 2 * side**3 / min(product))
+
+
+def stopwatch(device: torch.device, rounds: int, work: Callable[[], Any]) -> list[float]:
+    """Seconds of each of `rounds` runs, after one that is not counted, the GPU's work included."""
+    seconds = []
+    for i in range(rounds + 1):
+        wait(device)
+        start = time.perf_counter()
+        work()
+        wait(device)
+        if i:
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+Timed = dict[str, tuple[dict[str, float], Work | None]]
+
+
+@torch.inference_mode()
+def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
+    """Every stage's seconds and work, by name, in a request's order."""
+    reasoner, denoiser, device = pipeline.reasoner, pipeline.denoiser, pipeline.reasoner.device
+    request, found = made_up_request(k, task), Timed()
+
+    def clock(name: str, work: Callable[[], Any], least: Work | None = None, share: int = 1, less: str = "") -> None:
+        """`share`: it does so many of them; `less`: without a part of it that has been timed."""
+        seconds = stopwatch(device, rounds, work)
+        before = found[less][0]["p50"] if less else 0.0
+        found[name] = summary([max(s - before, 0.0) / share for s in seconds]), least
+
+    clock("decode images", lambda: list(reasoner.frames.batches(request.images, nothing)))
+    batches = list(reasoner.frames.batches(request.images, nothing))
+    limits = reasoner.settings.min_pixels, reasoner.settings.max_pixels
+    clock("preprocess", lambda: preprocess(batches, *limits))
+    scene = reasoner.look(request)
+    clock("vision", lambda: reasoner.vision(scene.pixel_values, scene.image_grid_thw), vision_work(reasoner, scene))
+    length = task.tokens + 1  # the last one allowed takes no forward pass
+    clock("prefill", lambda: reasoner.prefill(scene, k, length), prefill_work(reasoner, scene), less="vision")
+    prefilled = reasoner.prefill(scene, k, length)
+    decode = decoding(reasoner, prefilled, length)
+    clock("per token", decode, token_work(reasoner, prefilled), share=task.tokens)
+    thoughts = decode()
+    clock("checksum", lambda: kv_checksum(thoughts.kv_cache).cpu())
+    packed = denoiser_request(thoughts, k, device)
+    clock("check request", lambda: check_request(packed, pipeline.settings))
+    steps = task.steps
+    step = step_work(pipeline, packed)
+    clock("per Euler step", lambda: denoise(denoiser.bind(packed), packed.noise, steps), step, share=steps)
+    action = np.zeros((k, WAYPOINTS, 2), np.float32)
+    rot = np.tile(np.eye(3, dtype=np.float32), (HISTORY_POSES, 1, 1))
+    owner = np.arange(k, dtype=np.int32)
+    clock("unicycle", lambda: predict(action, owner, request.ego_history_xyz, rot, pipeline.unicycle))
+    return found
+
+
+def nothing() -> None:
+    """Nobody cancels."""
+
+
+def decoding(reasoner: Reasoner, prefilled: Prefilled, length: int) -> Callable[[], Thoughts]:
+    """All tokens of all thoughts: sampled as a request's are, but for the tokens that would end them."""
+    uniforms = thought_uniforms(0, prefilled.sequence.thoughts, length).to(reasoner.device)
+    stop, end = reasoner.settings.stop_token, reasoner.text_config.eos_token_id
+
+    def sample(logits: Tensor, s: int) -> Tensor:
+        drawn = next_tokens(logits, uniforms[:, s], 0.6, 0.98, 0)
+        return drawn.masked_fill((drawn == stop) | (drawn == end), 0)
+
+    return lambda: reasoner.generate(prefilled, length, sample)
+
+
+def denoiser_request(thoughts: Thoughts, k: int, device: torch.device) -> DenoiserRequest:
+    return DenoiserRequest(
+        kv_cache=thoughts.kv_cache,
+        kv_owner=thoughts.kv_owner,
+        action_owner=torch.arange(k, dtype=torch.int32, device=device),
+        action_position=thoughts.action_position.to(device),
+        noise=trajectory_noise(0, 1, k).to(device),
+    )
+
+
+def made_up_request(k: int, task: Task) -> ReasonerRequest:
+    """Noisy gradients as JPEG files, and a car that drives straight on at 10 m/s."""
+    xyz = np.zeros((HISTORY_POSES, 3), dtype=np.float32)
+    xyz[:, 0] = np.arange(1 - HISTORY_POSES, 1)
+    return ReasonerRequest(
+        images=[check_image(f"frame {i}", picture(task, i)) for i in range(task.images)],
+        ego_history_xyz=xyz,
+        num_traj_samples=k,
+        max_generation_length=task.tokens,
+        parameters=Parameters(),
+    )
+
+
+def picture(task: Task, seed: int) -> bytes:
+    """A JPEG file of `task`'s size: blurred noise, about as large as a photograph's."""
+    noise = np.random.default_rng(seed).integers(0, 256, (task.height // 8, task.width // 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((task.width, task.height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+# What stages have to do at least: weights and the KV cache read once, and the operations of matrix products.
+
+
+def vision_work(reasoner: Reasoner, scene: Scene) -> Work:
+    config, tower = reasoner.model.config.vision_config, reasoner.model.model.visual
+    weights = numbers(tower) - tower.pos_embed.weight.numel()
+    patches = scene.image_grid_thw.prod(dim=1)
+    attention = 4 * int((patches**2).sum()) * config.hidden_size * config.depth
+    return Work(weights * precision(reasoner), 2 * weights * int(patches.sum()) + attention)
+
+
+def prefill_work(reasoner: Reasoner, scene: Scene) -> Work:
+    text, tokens = reasoner.text_config, scene.prompt.shape[1]
+    weights = layers_numbers(reasoner)
+    causal = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
+    return Work(weights * precision(reasoner), 2 * weights * tokens + causal)
+
+
+def token_work(reasoner: Reasoner, prefilled: Prefilled) -> Work:
+    """Of one token of each thought; of the KV cache what belongs to the prompt."""
+    text, sequence = reasoner.text_config, prefilled.sequence
+    weights = layers_numbers(reasoner) + reasoner.model.lm_head.weight.numel()
+    kv = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * sequence.prompt
+    attention = 4 * sequence.prompt * text.num_attention_heads * text.head_dim * text.num_hidden_layers
+    return Work((weights + kv) * precision(reasoner), sequence.thoughts * (2 * weights + attention))
+
+
+def step_work(pipeline: Pipeline, request: DenoiserRequest) -> Work:
+    """Of one Euler step: attention to the prompt and to the trajectory's own tokens."""
+    settings, rows = pipeline.settings, len(request.action_owner) * WAYPOINTS
+    weights = pipeline.denoiser_bytes / BYTES[settings.precision]
+    seen = int((request.kv_owner == PROMPT_OWNER).sum()) + WAYPOINTS
+    attention = 4 * rows * seen * settings.heads * settings.head_dim * settings.layers
+    return Work(pipeline.denoiser_bytes + request.kv_cache.nbytes, 2 * weights * rows + attention)
+
+
+def layers_numbers(reasoner: Reasoner) -> int:
+    return numbers(reasoner.model.model.language_model.layers)
+
+
+def numbers(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def precision(reasoner: Reasoner) -> int:
+    """Bytes of a weight."""
+    return BYTES[reasoner.settings.precision]
+
+
+def table(result: Result) -> str:
+    """Medians in milliseconds, and how many times the bound that is."""
+    ks = list(result["stages"])
+    header = ["p50, ms", *(word for k in ks for word in (f"K = {k[1:]}", "times its bound"))]
+    rows = [header]
+    for name in result["stages"][ks[0]]:
+        cells = []
+        for k in ks:
+            it = result["stages"][k][name]
+            over = it.get("p50_over_bound")
+            cells += [f"{1e3 * it['p50']:.2f}", "" if over is None else f"{over:.2f}"]
+        rows.append([name, *cells])
+    best, s = result["roofline"], result["settings"]
+    note = (
+        f"{s['frames'][0]} frames of {s['frames'][2]} x {s['frames'][1]} as JPEG, {s['checkpoint']}, {s['precision']}; "
+        f"the denoiser on {s['denoiser']}. Measured at best: {best['bytes_per_s'] / 1e9:.0f} GB/s, "
+        f"{best['operations_per_s'] / 1e12:.2f} TFLOP/s."
+    )
+    return "\n\n".join([markdown(rows), note, provenance(result)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
