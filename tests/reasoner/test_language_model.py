@@ -6,6 +6,7 @@ import pytest
 import torch
 from contract import KV_BUCKET
 from reasoner.attention import causal, masked, split
+from reasoner.language_model import LanguageModel
 from reasoner.reasoner import _load_model
 from reasoner.settings import ReasonerSettings
 from transformers import DynamicCache
@@ -96,3 +97,23 @@ def test_an_embedding_table_in_host_memory_never_leaves_it(reasoner_folder):
     assert set(devices.values()) == {"meta"}
     assert there.get_input_embeddings()(torch.tensor([5])).shape == (1, 64)
     assert _load_model(reasoner_folder, settings, torch.device("meta")).get_input_embeddings().weight.is_meta
+
+
+@torch.inference_mode()
+def test_in_bf16_it_is_as_near_float32_as_transformers_own(reasoner_folder, reasoner):
+    """A prompt of text by both; errors are relative to this module's float32."""
+    tokens, positions = torch.arange(5, 105), torch.arange(100).expand(3, -1)
+    settings = ReasonerSettings.load(reasoner_folder)
+    narrow = _load_model(reasoner_folder, replace(settings, precision="bf16"), torch.device("cpu"))
+    text = narrow.model.language_model
+    theirs = text(input_ids=tokens[None], position_ids=positions[:, None]).last_hidden_state[0]
+
+    def ours(model, embed, dtype):
+        kv = torch.zeros(4, 2, 2, KV_BUCKET, 16, dtype=dtype)
+        return model(embed(tokens), model.rope(positions), kv, torch.arange(100), causal).float()
+
+    wanted = ours(reasoner._language_model, reasoner.model.get_input_embeddings(), torch.float32)
+    found = ours(LanguageModel(text), text.embed_tokens, torch.bfloat16)
+    error, their_error = ((x.float() - wanted).norm() / wanted.norm() for x in (found, theirs))
+    assert 1e-4 < their_error < 3e-2
+    assert error < 1.2 * their_error

@@ -12,7 +12,7 @@ from reasoner.language_model import LanguageModel
 from reasoner.packed_sequence import KvMemory, PackedSequence
 
 Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
-MOST_RECORDINGS = 8  # each holds its intermediate results: 30 MB at 32 thoughts of the released model
+MOST_RECORDINGS = 8  # each keeps room for its intermediate results: some 60 MB at 32 thoughts of the released model
 
 
 @dataclass(frozen=True)
