@@ -5,9 +5,10 @@ import math
 import re
 from pathlib import Path
 
+import pytest
 from alpamayo_demo.road.situations import Situation
 from alpamayo_export.checkpoint import sha256
-from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
+from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,13 +30,24 @@ def test_every_committed_result_has_a_table():
         assert f"<!-- {name} -->\n| " in README
 
 
-def test_gpu_memory_for_the_kv_cache():
+def test_gpu_memory():
     """At the released size, whose prompt has some 130 tokens besides its images'."""
-    for trajectories, words in ((32, "4.1 GB for the hand-over"), (6, "(2.2 GB with\n`--max-trajectories 6`)")):
-        tokens = max_kv_tokens(Limits(16, trajectories, 256), 130, min_pixels=163840, max_pixels=196608)
-        (pool,) = [f for f in tritonserver_flags(0, KvCache(36, 8, 128, tokens, "bf16").max_bytes, True) if "cuda" in f]
-        assert words in README
-        assert f"{int(pool.rpartition(':')[2]) / 1e9:.1f} GB" in words
+    table = {cells[0]: cells[1:] for cells in rows_of("| GB (10^9 bytes) |")}
+    kv_caches = [
+        KvCache(36, 8, 128, max_kv_tokens(Limits(16, k, 256), 130, 163840, 196608, USUAL_ASPECT), "bf16").max_bytes
+        for k in (32, 6, 1, 1)
+    ]
+    pools = [flag for kv in kv_caches for flag in tritonserver_flags(0, kv, True) if "cuda" in flag]
+    assert table["Triton's pool, for the hand-over"] == [f"{int(it.rpartition(':')[2]) / 1e9:.1f}" for it in pools]
+    assert table["the reasoner's KV cache"] == [f"{kv / 1e9:.1f}" for kv in kv_caches]
+    *parts, together = (list(map(float, row)) for name, row in table.items() if name != "GB (10^9 bytes)")
+    assert together == [pytest.approx(sum(column)) for column in zip(*parts, strict=True)]
+
+
+def rows_of(header: str) -> list[list[str]]:
+    """The cells of the table that begins so, the line below its header left out."""
+    lines = README[README.index(header) :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
 
 
 def test_what_it_says_of_the_demo_checkpoint():

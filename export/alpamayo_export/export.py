@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from alpamayo_model_repository.contract import MAX_IMAGE_ASPECT
 from torch import Tensor
 
 from alpamayo_export import repository as repo
@@ -15,7 +16,7 @@ from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.errors import ExportError
-from alpamayo_export.limits import KvCache, Limits, max_kv_tokens, tritonserver_flags
+from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
 from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -125,14 +126,18 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         if gpu:
             repo.put_on_gpu(repository)
         weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
-        flags = tritonserver_flags(weight_bytes, kv.max_bytes, gpu)
+        # 16 slivers of 200 : 1 would make a prompt twice as long; a pool for them would be memory that no one uses.
+        usual_kv = _kv_cache(checkpoint, precision, options.limits, text_tokens, USUAL_ASPECT)
+        flags = tritonserver_flags(weight_bytes, usual_kv.max_bytes, gpu)
         (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
         repo.write_manifest(repository, _manifest(checkpoint, precision, denoiser, options.limits))
 
 
-def _kv_cache(checkpoint: Checkpoint, precision: str, limits: Limits, text_tokens: int) -> KvCache:
-    text = checkpoint.vlm.text_config
-    tokens = max_kv_tokens(limits, text_tokens, checkpoint.config.min_pixels, checkpoint.config.max_pixels)
+def _kv_cache(
+    checkpoint: Checkpoint, precision: str, limits: Limits, text_tokens: int, aspect: float = MAX_IMAGE_ASPECT
+) -> KvCache:
+    text, config = checkpoint.vlm.text_config, checkpoint.config
+    tokens = max_kv_tokens(limits, text_tokens, config.min_pixels, config.max_pixels, aspect)
     return KvCache(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, tokens, precision)
 
 

@@ -9,6 +9,7 @@ from alpamayo_export.errors import ExportError
 
 _MERGED_PATCH = 32  # pixels: a patch of 16, merged 2 x 2
 _BYTES = {"fp32": 4, "bf16": 2}
+USUAL_ASPECT = 4  # long side : short side; no camera's frame is longer
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,22 @@ class Limits:
                 raise ExportError(f"{name} must be at least 1, got {value}")
 
 
-def max_image_tokens(min_pixels: int, max_pixels: int) -> int:
-    """The most tokens an image can have.
+def max_image_tokens(min_pixels: int, max_pixels: int, aspect: float = MAX_IMAGE_ASPECT) -> int:
+    """The most tokens an image can have whose long side is at most `aspect` times its short side.
 
     `max_pixels`, but for slivers: one that is shrunk keeps a short side of 32 pixels, and one that is grown to
     `min_pixels` has both sides rounded up.
     """
-    stretch = math.sqrt(MAX_IMAGE_ASPECT)
+    stretch = math.sqrt(aspect)
     shrunk = _MERGED_PATCH * math.sqrt(max_pixels) * stretch
     side = math.sqrt(min_pixels)
     grown = (side * stretch + _MERGED_PATCH) * (side / stretch + _MERGED_PATCH)
     return math.ceil(max(max_pixels, shrunk, grown) / _MERGED_PATCH**2)
 
 
-def max_kv_tokens(limits: Limits, text_tokens: int, min_pixels: int, max_pixels: int) -> int:
+def max_kv_tokens(
+    limits: Limits, text_tokens: int, min_pixels: int, max_pixels: int, aspect: float = MAX_IMAGE_ASPECT
+) -> int:
     """Rows of the largest KV cache: the prompt, and every thought at its longest, in whole buckets.
 
     Args:
@@ -46,8 +49,9 @@ def max_kv_tokens(limits: Limits, text_tokens: int, min_pixels: int, max_pixels:
         text_tokens: the prompt's tokens that belong to no image; an image brings two more than its own.
         min_pixels: of an image after resizing.
         max_pixels: likewise.
+        aspect: of the images, long side : short side, at most.
     """
-    prompt = text_tokens + limits.max_images * (max_image_tokens(min_pixels, max_pixels) + 2)
+    prompt = text_tokens + limits.max_images * (max_image_tokens(min_pixels, max_pixels, aspect) + 2)
     tokens = prompt + limits.max_trajectories * limits.max_generation_length
     return math.ceil(tokens / KV_BUCKET) * KV_BUCKET
 
@@ -73,7 +77,12 @@ def tritonserver_flags(weight_bytes: int, kv_cache_bytes: int, gpu: bool) -> lis
     - The stub's start includes loading the weights: a minute, and a second for every 100 MB.
     - Frames, and without a GPU the KV cache, pass through the stubs' shared memory, which grows in steps.
     - On a GPU the KV cache passes through Triton's pool, once on each side of the hand-over; where it does not fit,
-      Triton falls back to host memory.
+      Triton falls back to host memory, which the denoiser refuses.
+
+    Args:
+        weight_bytes: of all models.
+        kv_cache_bytes: of the longest KV cache that the pool is for.
+        gpu: whether the networks run on one.
     """
     flags = [
         f"--backend-config=python,stub-timeout-seconds={60 + weight_bytes // 100_000_000}",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from alpamayo_export.errors import ExportError
-from alpamayo_export.limits import KvCache, Limits, tritonserver_flags
+from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
 from contract import MAX_IMAGE_ASPECT, MAX_IMAGE_SIDE, MIN_IMAGE_SIDE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -57,3 +57,13 @@ def test_server_flags():
     (pool,) = [flag for flag in flags if flag.startswith("--cuda-memory-pool-byte-size=0:")]
     assert int(pool.rpartition(":")[2]) >= 2 * 443 * 10**6
     assert not [flag for flag in tritonserver_flags(10**6, 10**6, gpu=False) if "cuda" in flag]
+
+
+def test_the_pool_is_for_cameras_frames_and_the_limit_for_slivers_too():
+    limits = Limits(16, 6, 256)
+    usual = max_kv_tokens(limits, 130, *PIXELS, USUAL_ASPECT)
+    assert usual < 0.75 * max_kv_tokens(limits, 130, *PIXELS)
+    frames = (1080, 1920), (1080, 3840), (1920, 1080), (200, 800), (720, 1280), (416, 416)
+    for size in frames:
+        height, width = smart_resize(*size, *PIXELS)
+        assert 130 + 16 * (height * width // 32**2 + 2) + 6 * 256 <= usual

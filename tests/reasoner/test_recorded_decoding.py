@@ -3,8 +3,9 @@
 There need be no GPU: what stands in for the recorder keeps the work as it is, and runs it at every replay.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 import torch
 from reasoner.decoding import MOST_RECORDINGS, Decoder
@@ -13,6 +14,7 @@ from reasoner.packed_sequence import KvMemory
 from reasoner.reasoner import Reasoner
 from reasoner.sampling import next_tokens
 from reasoner.stop_rules import StopRules
+from reasoner.warm_up import warm_up
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
@@ -90,6 +92,23 @@ def test_a_longer_sequence_is_recorded_anew_and_what_was_recorded_over_old_memor
     assert memory._numbers.data_ptr() == place
     assert recorder.recorded == 3
     assert list(memory.recorded) == [(768, 1), (512, 1)]
+
+
+def test_a_warm_reasoner_records_nothing_more_for_usual_requests(recording, scripted):
+    recorder = Recorder()
+    scene = recording(recorder)
+    warm_up(scene.reasoner)
+    assert recorder.recorded == 2
+    place = scene.reasoner._memory._numbers.data_ptr()
+    grey = [np.full((3, 1080, 1920), 9, np.uint8)] * scene.reasoner.settings.max_images
+    reasoner = scene.reasoner
+    with torch.inference_mode():
+        for samples in (1, 6):
+            request = replace(scene.request(samples=samples, max_generation_length=256), images=grey)
+            prefilled = reasoner.prefill(reasoner.look(request), samples, 256)
+            reasoner.generate(prefilled, 256, scripted(*[SHORT] * samples))
+    assert recorder.recorded == 2
+    assert scene.reasoner._memory._numbers.data_ptr() == place
 
 
 def test_only_so_many_recordings_are_kept(recording, scripted):
