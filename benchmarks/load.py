@@ -115,7 +115,6 @@ def measure(source: Path, concurrencies: Sequence[int], samples: int, stopping: 
     return {
         "benchmark": "load",
         "command": command,
-        "gpu": machine["gpu"],
         "machine": machine,
         "settings": {
             "checkpoint": shown(source),

@@ -122,7 +122,6 @@ def measure(source: Path, samples: Sequence[int], task: Task, rounds: int, comma
     return {
         "benchmark": "stages",
         "command": command,
-        "gpu": machine["gpu"],
         "machine": machine,
         "settings": {
             "checkpoint": shown(source),

@@ -28,6 +28,8 @@ def test_every_committed_result_has_a_table():
     assert results
     for name in results:
         assert f"<!-- {name} -->\n| " in README
+        result = json.loads((RESULTS / name).read_text())
+        assert result["gpu"] == result["machine"]["gpu"]
 
 
 def test_gpu_memory():

@@ -26,7 +26,8 @@ def report(program: str, measure: Callable[[], Result], text: Callable[[Result],
     try:
         if output:  # said before minutes of work, not after
             check_writable(output)
-        result = measure()
+        measured = measure()
+        result = {"gpu": measured["machine"]["gpu"], **measured}  # first: a number without its hardware is none
         if output:
             output.write_text(json.dumps(result, indent=2) + "\n")
         print(text(result))
