@@ -31,7 +31,7 @@ lint: setup  ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	for model in model_repository/*/1/model.py; do $(BIN)/mypy $$model || exit 1; done
+	for model in model_repository/*/1/model.py benchmarks/handover_models/*/1/model.py; do $(BIN)/mypy $$model || exit 1; done
 
 serve: setup  ## Serve an exported repository: make serve REPO=...
 	@test -n "$(REPO)" || { echo "make serve: say which repository: make serve REPO=path/to/repository" >&2; exit 2; }

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import accuracy
+import handover
 import latency
 import load
 import stages
@@ -17,6 +18,7 @@ TABLES = {  # by a result's "benchmark"
     "accuracy": accuracy.table,
     "load": load.table,
     "stages": stages.table,
+    "handover": handover.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }
