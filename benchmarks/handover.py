@@ -87,7 +87,6 @@ def measure(tokens: int, rounds: int, command: str) -> Result:
     return {
         "benchmark": "handover",
         "command": command,
-        "gpu": machine["gpu"],
         "machine": machine,
         "settings": {
             "shape": [LAYERS, 2, KV_HEADS, tokens, HEAD_DIM],

@@ -8,6 +8,7 @@ import accuracy
 import handover
 import latency
 import load
+import memory
 import stages
 from alpamayo_demo.drive import table as closed_loop
 from alpamayo_demo.evaluate import table as driving
@@ -19,6 +20,7 @@ TABLES = {  # by a result's "benchmark"
     "load": load.table,
     "stages": stages.table,
     "handover": handover.table,
+    "memory": memory.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }
