@@ -38,6 +38,27 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights. Not to be written to."""
+    from alpamayo_export.random_checkpoint import write_random_checkpoint
+
+    folder = tmp_path_factory.mktemp("made") / "tiny"
+    write_random_checkpoint(folder, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_repository(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` exported in float32, with the default limits. Not to be written to."""
+    from alpamayo_export.export import Options, export, open_checkpoint
+    from alpamayo_export.limits import Limits
+
+    output = tmp_path_factory.mktemp("exported") / "repository"
+    export(open_checkpoint(str(tiny)), output, Options("fp32", "onnxruntime", Limits()))
+    return output
+
+
 @dataclass(frozen=True)
 class Golden:
     """What the reference computed: see golden/README.md."""
