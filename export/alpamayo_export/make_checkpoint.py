@@ -1,7 +1,7 @@
 """`alpamayo-make-checkpoint {tiny,released} --output DIR`: random weights in the released layout.
 
 For measuring and testing where nobody has the released weights: how long a request takes does not depend on
-their values.
+their values. Drawn on the GPU where torch sees one: other weights than a CPU's, from the same seed.
 """
 
 import argparse
@@ -40,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="of the language model and the expert, instead of all; fewer of the vision tower's too",
     )
-    cli.add_argument("--seed", type=int, default=0, help="the same seed makes the same weights (default: 0)")
+    cli.add_argument(
+        "--seed", type=int, default=0, help="the same seed makes the same weights on a GPU, or on a CPU, not across (0)"
+    )
     return cli
 
 

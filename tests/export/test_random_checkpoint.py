@@ -93,6 +93,18 @@ def test_weights_depend_on_the_seed_alone_and_come_in_shards(tiny, tmp_path, mon
     assert not torch.equal(other["vlm.lm_head.weight"], whole["vlm.lm_head.weight"])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_draws_the_same_weights_each_time_but_not_a_cpu_s(tiny, tmp_path, monkeypatch):
+    assert main(["tiny", "--output", str(tmp_path / "again")]) == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["tiny", "--output", str(tmp_path / "cpu")]) == 0
+    gpu, again, cpu = (
+        load_file(folder / "model.safetensors") for folder in (tiny, tmp_path / "again", tmp_path / "cpu")
+    )
+    assert all(torch.equal(gpu[name], again[name]) for name in gpu)
+    assert not torch.equal(gpu["vlm.lm_head.weight"], cpu["vlm.lm_head.weight"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
