@@ -133,7 +133,6 @@ def measure(
     return {
         "benchmark": "latency",
         "command": command,
-        "gpu": machine["gpu"],
         "machine": machine,
         "settings": {
             "checkpoint": shown(source),
@@ -145,7 +144,7 @@ def measure(
         },
         "served": about,
         "thoughts": found.thoughts,
-        "seconds": {name: summary(rounds) for name, rounds in timings.items()},
+        "seconds": {name: parts_of(rounds) for name, rounds in timings.items()},
         **comparisons(timings),
         "not_run": found.not_run,
         "failed": found.failed,
@@ -206,7 +205,6 @@ def ready_plain(found: Found, checkpoint: Path, repository: Path, scene: Scene, 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = ReasonerSettings.load(repository / MODELS["reasoner"] / "1")
     tokenizer = PromptTokenizer(repository / MODELS["reasoner"] / "1" / "tokenizer.json", settings)
-    images = list(torch.from_numpy(scene.frames).flatten(0, 1))
     try:
         baseline = Baseline(open_checkpoint(str(checkpoint)), device, dtype)
     except torch.OutOfMemoryError as error:
@@ -214,7 +212,8 @@ def ready_plain(found: Found, checkpoint: Path, repository: Path, scene: Scene, 
         return
 
     def drive(case: Case, tokens: int, endless: bool) -> Driven:
-        pixel_values, grid = preprocess(images, settings.min_pixels, settings.max_pixels)
+        cameras = (torch.from_numpy(camera).to(device) for camera in scene.frames)
+        pixel_values, grid = preprocess(cameras, settings.min_pixels, settings.max_pixels)
         prompt = tokenizer.prompt(grid, torch.from_numpy(scene.ego_history_xyz))
         noise = torch.randn(case.samples, 64, 2, generator=torch.Generator().manual_seed(0))
         return baseline(prompt, pixel_values, grid, noise, tokens, case.steps, endless)
@@ -260,13 +259,15 @@ def time_plain(drive: Callable[[], Driven]) -> Seconds:
     return {"total": time.perf_counter() - start}
 
 
-def summary(rounds: Sequence[Seconds]) -> dict[str, dict[str, float]]:
-    """Percentiles of each part of a call."""
-    parts = {part: [it[part] for it in rounds] for part in rounds[0]}
-    return {
-        part: {"min": min(it), **{f"p{p}": float(np.percentile(it, p)) for p in PERCENTILES}, "max": max(it)}
-        for part, it in parts.items()
-    }
+def parts_of(rounds: Sequence[Seconds]) -> dict[str, dict[str, float]]:
+    """Percentiles of a call's total, and of each model's part."""
+    return {part: summary([it[part] for it in rounds]) for part in rounds[0]}
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    """Percentiles."""
+    percentiles = {f"p{p}": float(np.percentile(seconds, p)) for p in PERCENTILES}
+    return {"min": min(seconds), **percentiles, "max": max(seconds)}
 
 
 def comparisons(timings: Mapping[str, Sequence[Seconds]]) -> dict[str, dict[str, float]]:
