@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-demo test lint serve bench perf-analyzer readme clean
+.PHONY: help setup demo train-demo test lint serve bench perf-analyzer wheels readme clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -43,8 +43,11 @@ bench: setup  ## Measure latency on this machine, with the test checkpoint
 perf-analyzer: setup  ## Fetch NVIDIA's load generator into .perf-analyzer, for benchmarks/load.py
 	$(BIN)/python benchmarks/perf_analyzer.py
 
+wheels: setup  ## Fetch into wheels/ what benchmarks/on_a_gpu.py installs where there is no network
+	$(BIN)/python benchmarks/wheels.py
+
 readme: setup  ## Write the README's tables from benchmarks/results
 	$(BIN)/python benchmarks/readme.py
 
 clean:  ## Remove .venv and everything that was made
-	rm -rf .venv .perf-analyzer out
+	rm -rf .venv .perf-analyzer wheels out

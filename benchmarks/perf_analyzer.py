@@ -37,13 +37,13 @@ class Part:
     """(package, member, empty folder) -> where the file then lies. Raises DemoError."""
 
 
-def fetch(folder: Path = FOLDER) -> None:
-    """Puts into `folder` what it lacks.
+def fetch(folder: Path = FOLDER, for_another_machine: bool = False) -> None:
+    """Puts into `folder` what it lacks; for another machine, libraries that this system has, too.
 
     Raises DemoError: a package cannot be had, or holds another file than the one wanted, or the binary does not run.
     """
     folder.mkdir(exist_ok=True)
-    for part in _lacking(folder):
+    for part in _lacking(folder, look_at_system=not for_another_machine):
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             file = part.unpack(part.package, part.member, Path(temporary))
             if (got := _sha256(file)) != part.sha256:
@@ -70,12 +70,12 @@ def run(*arguments: str, cwd: Path | None = None, folder: Path = FOLDER) -> subp
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def _lacking(folder: Path) -> list[Part]:
+def _lacking(folder: Path, look_at_system: bool = True) -> list[Part]:
     def there(part: Part) -> bool:
         file = folder / part.name
         if file.is_file():
             return _sha256(file) == part.sha256
-        return ".so" in part.name and _on_system(part.name)
+        return look_at_system and ".so" in part.name and _on_system(part.name)
 
     return [part for part in PARTS if not there(part)]
 
