@@ -168,6 +168,10 @@ def bound(timed: dict[str, Any], work: Work | None, roofline: Roofline) -> dict[
     return {**vars(work), "bound_s": at_best, "p50_over_bound": timed["p50"] / at_best}
 
 
+def nothing() -> None:
+    """Nobody cancels."""
+
+
 def measure_roofline(device: torch.device, precision: str, rounds: int) -> Roofline:
     """The best of `rounds` each."""
     gpu = device.type == "cuda"
@@ -179,10 +183,13 @@ def measure_roofline(device: torch.device, precision: str, rounds: int) -> Roofl
     return Roofline(large.numel() * 4 / min(read), 2 * side**3 / min(product))
 
 
-def stopwatch(device: torch.device, rounds: int, work: Callable[[], Any]) -> list[float]:
-    """Seconds of each of `rounds` runs, after one that is not counted, the GPU's work included."""
+def stopwatch(
+    device: torch.device, rounds: int, work: Callable[[], Any], before: Callable[[], Any] = nothing
+) -> list[float]:
+    """Seconds of each of `rounds` runs, after one that is not counted, the GPU's work included; `before` is not."""
     seconds = []
     for i in range(rounds + 1):
+        before()
         wait(device)
         start = time.perf_counter()
         work()
@@ -206,11 +213,18 @@ def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
     reasoner, denoiser, device = pipeline.reasoner, pipeline.denoiser, pipeline.reasoner.device
     request, found = made_up_request(k, task), Timed()
 
-    def clock(name: str, work: Callable[[], Any], least: Work | None = None, share: int = 1, less: str = "") -> None:
+    def clock(
+        name: str,
+        work: Callable[[], Any],
+        least: Work | None = None,
+        share: int = 1,
+        less: str = "",
+        before: Callable[[], Any] = nothing,
+    ) -> None:
         """`share`: it does so many of them; `less`: without a part of it that has been timed."""
-        seconds = stopwatch(device, rounds, work)
-        before = found[less][0]["p50"] if less else 0.0
-        found[name] = summary([max(s - before, 0.0) / share for s in seconds]), least
+        seconds = stopwatch(device, rounds, work, before)
+        timed = found[less][0]["p50"] if less else 0.0
+        found[name] = summary([max(s - timed, 0.0) / share for s in seconds]), least
 
     clock("decode images", lambda: list(reasoner.frames.batches(request.images, nothing)))
     batches = list(reasoner.frames.batches(request.images, nothing))
@@ -220,10 +234,11 @@ def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
     clock("vision", lambda: reasoner.vision(scene.pixel_values, scene.image_grid_thw), vision_work(reasoner, scene))
     length = task.tokens + 1  # the last one allowed takes no forward pass
     clock("prefill", lambda: reasoner.prefill(scene, k, length), prefill_work(reasoner, scene), less="vision")
-    prefilled = reasoner.prefill(scene, k, length)
-    decode = decoding(reasoner, prefilled, length)
-    clock("per token", decode, token_work(reasoner, prefilled), share=task.tokens)
-    thoughts = decode()
+    decoding = Decoding(reasoner, scene, k, length)
+    decoding.prefill()
+    clock("per token", decoding.run, token_work(reasoner, decoding.prefilled), task.tokens, before=decoding.prefill)
+    decoding.prefill()
+    thoughts = decoding.run()
     clock("checksum", lambda: kv_checksum(thoughts.kv_cache).cpu())
     packed = denoiser_request(thoughts, k, device)
     clock("check request", lambda: check_request(packed, pipeline.settings))
@@ -237,20 +252,25 @@ def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
     return found
 
 
-def nothing() -> None:
-    """Nobody cancels."""
+class Decoding:
+    """All tokens of all thoughts, sampled as a request's are, but for the tokens that would end them."""
 
+    def __init__(self, reasoner: Reasoner, scene: Scene, k: int, length: int) -> None:
+        self._reasoner, self._scene, self._length = reasoner, scene, length
+        self._uniforms = thought_uniforms(0, k, length).to(reasoner.device)
+        self._ends = reasoner.settings.stop_token, reasoner.text_config.eos_token_id
 
-def decoding(reasoner: Reasoner, prefilled: Prefilled, length: int) -> Callable[[], Thoughts]:
-    """All tokens of all thoughts: sampled as a request's are, but for the tokens that would end them."""
-    uniforms = thought_uniforms(0, prefilled.sequence.thoughts, length).to(reasoner.device)
-    stop, end = reasoner.settings.stop_token, reasoner.text_config.eos_token_id
+    def prefill(self) -> None:
+        """Before every run: it uses up what it finds."""
+        self.prefilled: Prefilled = self._reasoner.prefill(self._scene, len(self._uniforms), self._length)
 
-    def sample(logits: Tensor, s: int) -> Tensor:
-        drawn = next_tokens(logits, uniforms[:, s], 0.6, 0.98, 0)
+    def run(self) -> Thoughts:
+        return self._reasoner.generate(self.prefilled, self._length, self._sample)
+
+    def _sample(self, logits: Tensor, s: int) -> Tensor:
+        drawn = next_tokens(logits, self._uniforms[:, s], 0.6, 0.98, 0)
+        stop, end = self._ends
         return drawn.masked_fill((drawn == stop) | (drawn == end), 0)
-
-    return lambda: reasoner.generate(prefilled, length, sample)
 
 
 def denoiser_request(thoughts: Thoughts, k: int, device: torch.device) -> DenoiserRequest:
@@ -289,10 +309,12 @@ def picture(task: Task, seed: int) -> bytes:
 
 def vision_work(reasoner: Reasoner, scene: Scene) -> Work:
     config, tower = reasoner.model.config.vision_config, reasoner.model.model.visual
-    weights = numbers(tower) - tower.pos_embed.weight.numel()
+    mergers = numbers(tower.merger) + numbers(tower.deepstack_merger_list)
+    weights = numbers(tower) - mergers - tower.pos_embed.weight.numel()
     patches = scene.image_grid_thw.prod(dim=1)
     attention = 4 * int((patches**2).sum()) * config.hidden_size * config.depth
-    return Work(weights * precision(reasoner), 2 * weights * int(patches.sum()) + attention)
+    products = 2 * (weights + mergers / config.spatial_merge_size**2) * int(patches.sum())  # mergers see cells
+    return Work((weights + mergers) * precision(reasoner), products + attention)
 
 
 def prefill_work(reasoner: Reasoner, scene: Scene) -> Work:

@@ -9,6 +9,8 @@ from torch import Tensor
 def record(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """`work` as a CUDA graph: it reads and writes the tensors at the addresses that it has now, and waits for nothing.
 
+    Its tensors are on the current device.
+
     Returns:
         What runs it again, on the current stream; what `work` returned is in the same tensor every time.
 
@@ -25,8 +27,10 @@ def record(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
     with torch.cuda.graph(graph):
         result = work()
 
+    held = graph, work  # the graph holds addresses only: what lies there has to live as long as it
+
     def replay() -> Tensor:
-        graph.replay()
+        held[0].replay()
         return result
 
     return replay

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from denoiser.velocity import Denoiser
+from denoiser.velocity import MOST_RECORDINGS, Denoiser
 
 
 @dataclass
@@ -60,16 +60,32 @@ def test_other_owners_are_seen_by_a_replayed_step(recording, packed, bind_module
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 
 
-def test_a_cache_elsewhere_or_of_another_size_is_not_taken_for_the_recorded_one(recording, recorder, packed):
+def test_a_cache_elsewhere_or_of_another_size_is_not_taken_for_the_recorded_one(
+    recording, recorder, packed, bind_module
+):
+    """Nor do they displace it: requests for one and for six take turns."""
     elsewhere = replace(packed, kv_cache=packed.kv_cache.clone())
     fewer = replace(packed, kv_cache=packed.kv_cache[:, :, :, :-1].contiguous(), kv_owner=packed.kv_owner[:-1])
     one = replace(packed, noise=packed.noise[:1], action_owner=packed.action_owner[:1],
                   action_position=packed.action_position[:1])  # fmt: skip
-    for request in (packed, elsewhere, packed, fewer, packed, one, packed):
+    requests = (packed, elsewhere, fewer, one)
+    for turn in range(3):
+        for request in requests:
+            found, wanted = recording.bind(request)(request.noise, 0.1), bind_module(request)(request.noise, 0.1)
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+        assert (recorder.made, recorder.replayed) == [(0, 0), (4, 4), (4, 8)][turn]
+
+
+def test_only_the_latest_are_kept(recording, recorder, packed):
+    others = [replace(packed, kv_cache=packed.kv_cache.clone()) for _ in range(MOST_RECORDINGS)]
+    for request in (packed, packed, *others[1:], packed, *others[1:]):
         recording.bind(request)(request.noise, 0.1)
-    assert recorder.made == 0
-    recording.bind(packed)(packed.noise, 0.1)
-    assert (recorder.made, recorder.replayed) == (1, 1)
+    assert recorder.made == MOST_RECORDINGS  # all of them: `packed` was asked for in between
+    recording.bind(others[0])
+    recording.bind(packed)  # the oldest by then
+    assert recorder.made == MOST_RECORDINGS
+    recording.bind(packed)
+    assert recorder.made == MOST_RECORDINGS + 1
 
 
 def test_what_cannot_be_recorded_runs_all_the_same_and_is_not_tried_again(recording, recorder, packed, bind_module):

@@ -3,11 +3,17 @@
 There need be no GPU: what stands in for the recorder keeps the work as it is, and runs it at every replay.
 """
 
+import gc
+import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
+import cuda_graph
 import numpy as np
 import pytest
 import torch
+from contract import NO_OWNER
 from reasoner.decoding import MOST_RECORDINGS, Decoder
 from reasoner.language_model import LanguageModel
 from reasoner.packed_sequence import KvMemory
@@ -91,7 +97,7 @@ def test_a_longer_sequence_is_recorded_anew_and_what_was_recorded_over_old_memor
     generate(scene, scripted, SHORT, max_length=200)
     assert memory._numbers.data_ptr() == place
     assert recorder.recorded == 3
-    assert list(memory.recorded) == [(768, 1), (512, 1)]
+    assert list(memory.recorded) == [(512, 1), (768, 1)]
 
 
 def test_a_warm_reasoner_records_nothing_more_for_usual_requests(recording, scripted):
@@ -119,8 +125,36 @@ def test_only_so_many_recordings_are_kept(recording, scripted):
         generate(scene, scripted, *[SHORT] * thoughts, max_length=3)
     kept = list(scene.reasoner._memory.recorded)
     assert kept == [(512, thoughts) for thoughts in range(1, MOST_RECORDINGS + 1)]
+    generate(scene, scripted, SHORT, max_length=3)  # the one that was made first is the latest used now
     generate(scene, scripted, SHORT, max_length=280)
     assert recorder.recorded == MOST_RECORDINGS + 2
+    assert list(scene.reasoner._memory.recorded) == [*kept[2:], kept[0], (768, 1)]
+
+
+def test_what_ends_at_once_records_nothing_and_leaves_no_rows(recording, scripted):
+    recorder = Recorder()
+    kv, owner, _ = generate(recording(recorder), scripted, [400], [400])  # the language model's end token
+    assert recorder.recorded == 0
+    assert not kv[:, :, :, owner == NO_OWNER].any()
+
+
+def test_a_recording_keeps_alive_what_it_reads(monkeypatch):
+    """The real recorder, on a CUDA that does nothing: a graph holds addresses only."""
+    nothing = SimpleNamespace(wait_stream=lambda _: None, replay=lambda: None)
+    nowhere = lambda *_: nullcontext()  # noqa: E731
+    cuda = SimpleNamespace(
+        current_stream=lambda: nothing, Stream=lambda: nothing, CUDAGraph=lambda: nothing, stream=nowhere, graph=nowhere
+    )
+    monkeypatch.setattr(cuda_graph, "torch", SimpleNamespace(cuda=cuda))
+
+    def recorded():
+        read = torch.ones(3)
+        return cuda_graph.record(lambda: read * 2), weakref.ref(read)
+
+    replay, read = recorded()
+    gc.collect()
+    assert read() is not None
+    assert replay().tolist() == [2, 2, 2]
 
 
 def test_a_step_that_cannot_be_recorded_runs_all_the_same(recording, scene, scripted):

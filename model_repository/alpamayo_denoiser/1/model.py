@@ -9,10 +9,9 @@ from denoiser.euler import denoise
 from denoiser.hand_over import REASONS, check_hand_over
 from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, example_request
 from denoiser.runners import open_runner
+from denoiser.tensorrt_engine import USUAL_TOKENS
 from denoiser.velocity import Denoiser
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
-
-WARM_UP_TOKENS = 3072  # about what 16 images make
 
 
 class TritonPythonModel:
@@ -21,6 +20,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = version_folder(args)
         gpu = args["model_instance_kind"] == "GPU"
+        if gpu:
+            torch.cuda.set_device(int(args["model_instance_device_id"]))
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
         log = pb_utils.Logger.log_info
@@ -41,7 +42,7 @@ class TritonPythonModel:
         labels = {reason: {"model": args["model_name"], "reason": reason} for reason in REASONS}
         self.refused = {reason: self.refusals.Metric(labels=labels[reason]) for reason in REASONS}
         for trajectories in (1, min(6, self.settings.max_trajectories)):
-            tokens = min(WARM_UP_TOKENS, self.settings.max_kv_tokens)
+            tokens = min(USUAL_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
             for _ in range(2):  # the second one may be recorded
                 denoise(self.denoiser.bind(example), example.noise, steps=1)

@@ -22,6 +22,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         gpu = args["model_instance_kind"] == "GPU"
+        if gpu:
+            torch.cuda.set_device(int(args["model_instance_device_id"]))
         device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.reasoner = Reasoner(version_folder(args), device, record if gpu else None, pb_utils.Logger.log_info)
         warm_up(self.reasoner)

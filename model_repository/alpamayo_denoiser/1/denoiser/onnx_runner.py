@@ -31,7 +31,10 @@ class OnnxRunner:
         options = ort.SessionOptions()
         # Its threads would spin between requests, on the cores that the reasoner needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(model, options, providers=[provider])
+        # Of a GPU: which one, and that float32 is not TF32.
+        on_gpu = {"device_id": str(device.index or 0), "use_tf32": "0"}
+        settings = on_gpu if device.type == "cuda" else {}
+        self._session = ort.InferenceSession(model, options, providers=[(provider, settings)])
         if self._session.get_providers()[0] != provider:  # an absent provider is replaced without an error
             raise RuntimeError(
                 f"ONNX Runtime has no {provider}, only {', '.join(ort.get_available_providers())}; "
@@ -40,7 +43,7 @@ class OnnxRunner:
         self.name = f"onnxruntime {ort.__version__}, {provider}"
         self._device = device
 
-    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
+    def bind(self, inputs: Mapping[str, Tensor], lasting: bool = False) -> Step:
         binding = self._session.io_binding()
         velocity = torch.empty_like(inputs["x"])
         for name, tensor in inputs.items():

@@ -10,14 +10,12 @@ Step = Callable[[], Tensor]
 
 
 class Runner(Protocol):
-    """Binds the graph's inputs (`graph_inputs.py`), which must be on its device, where they lie: nothing is copied.
-
-    A runner has one set of inputs bound at a time.
-    """
+    """Binds the graph's inputs (`graph_inputs.py`), which must be on its device, where they lie: nothing is copied."""
 
     name: str
     """What it is, and its version."""
     recordable: bool
     """Its work goes to torch's current CUDA stream, and can be recorded as a CUDA graph."""
 
-    def bind(self, inputs: Mapping[str, Tensor]) -> Step: ...
+    def bind(self, inputs: Mapping[str, Tensor], lasting: bool = False) -> Step:
+        """The step over these inputs, until others are bound; a lasting one also after that."""

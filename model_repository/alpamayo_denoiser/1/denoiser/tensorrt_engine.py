@@ -8,11 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from contract import KV_BUCKET
+
 from denoiser.graph_inputs import graph_shapes
 from denoiser.request import DenoiserSettings
 
-USUAL_TOKENS, USUAL_TRAJECTORIES = 3072, 6  # what it is tuned for: 16 images, and a request for six
+USUAL_TOKENS, USUAL_TRAJECTORIES = 13 * KV_BUCKET, 6  # what it is tuned for: 16 images, and a request for six
 _CHUNK_BYTES = 1 << 24
+_OPTIONS = ("float32 is not TF32", "memory for activations is the caller's")  # of every engine
 # TensorRT, TensorRT for RTX, and the names that the latter's modules have on PyPI.
 _PACKAGES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 _LIBRARIES = {"tensorrt_rtx_bindings": "tensorrt_rtx_libs"}
@@ -64,7 +67,13 @@ def open_engine(trt: Any, graph: Path, profile: Profile, gpu: str, load: Load, l
     Raises:
         RuntimeError: TensorRT cannot build it, or not load what it has built.
     """
-    key = {"tensorrt": f"{trt.__name__} {trt.__version__}", "gpu": gpu, "graph": _sha256(graph), "profile": profile}
+    key = {
+        "tensorrt": f"{trt.__name__} {trt.__version__}",
+        "gpu": gpu,
+        "graph": _sha256(graph),
+        "profile": profile,
+        "options": _OPTIONS,
+    }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     kept = graph.with_name(f"{graph.stem}-{digest[:16]}.engine")
     if kept.exists():
@@ -106,14 +115,12 @@ def build_engine(trt: Any, graph: Path, profile: Profile) -> bytes:
         RuntimeError: TensorRT cannot parse or build it, with what it says.
     """
     said: list[str] = []
-    logger = _logger(trt, said)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(graph)):
-        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        raise RuntimeError(f"TensorRT cannot parse {graph}: {'; '.join(errors)}")
+    builder = trt.Builder(_logger(trt, said))
+    network, _parser = parse(trt, builder, graph)
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # TensorRT for RTX: else it cannot be recorded
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     sizes = builder.create_optimization_profile()
     for name, shapes in profile.items():
         sizes.set_shape(name, *shapes)
@@ -123,6 +130,16 @@ def build_engine(trt: Any, graph: Path, profile: Profile) -> bytes:
     if engine is None:
         raise RuntimeError(f"TensorRT cannot build {graph}: {'; '.join(said[-3:])}")
     return bytes(engine)
+
+
+def parse(trt: Any, builder: Any, graph: Path) -> tuple[Any, Any]:
+    """The graph as a network of that builder, and the parser, which holds its weights. Raises RuntimeError."""
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, builder.logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise RuntimeError(f"TensorRT cannot parse {graph}: {'; '.join(errors)}")
+    return network, parser
 
 
 def _logger(trt: Any, said: list[str]) -> Any:

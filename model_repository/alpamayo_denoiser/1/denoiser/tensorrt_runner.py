@@ -30,23 +30,41 @@ class TensorRtRunner:
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
             load = self._runtime.deserialize_cuda_engine
             self._engine = open_engine(trt, graph, profile_of(settings), gpu, load, log)
-            self._context: Any = self._engine.create_execution_context()
-        if self._context is None:
-            raise RuntimeError(f"{self.name} has no memory for the activations of {graph} on {gpu}")
+            self._trt = trt
+            self._shared = self._context()
 
-    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
+    def bind(self, inputs: Mapping[str, Tensor], lasting: bool = False) -> Step:
+        context = self._context() if lasting else self._shared
         velocity = torch.empty_like(inputs["x"])
         for name, tensor in inputs.items():
-            if not self._context.set_input_shape(name, tuple(tensor.shape)):
+            if not context.set_input_shape(name, tuple(tensor.shape)):
                 raise RuntimeError(f"the engine takes no {name} of shape {tuple(tensor.shape)}")
         for name, tensor in {**inputs, "velocity": velocity}.items():
-            if not self._context.set_tensor_address(name, tensor.data_ptr()):
+            if not context.set_tensor_address(name, tensor.data_ptr()):
                 raise RuntimeError(f"the engine has no {name}, or takes it elsewhere")
+        # For these shapes: for the largest that there may be, it would be far more.
+        activations = torch.empty(
+            context.update_device_memory_size_for_shapes(), dtype=torch.uint8, device=self._device
+        )
+        context.set_device_memory(activations.data_ptr(), activations.numel())
 
         def run() -> Tensor:
             assert inputs  # the context holds addresses only; this function keeps the tensors alive
-            if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
+            assert activations.is_cuda
+            if not context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
                 raise RuntimeError(f"{self.name} could not run the denoising step")
             return velocity
 
         return run
+
+    def _context(self) -> Any:
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):  # TensorRT for RTX
+            # Otherwise what is recorded would be the kernels that stand in while others are compiled.
+            eager = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
+        context = self._engine.create_execution_context(config)
+        if context is None:
+            raise RuntimeError(f"{self.name} makes no execution context")
+        return context

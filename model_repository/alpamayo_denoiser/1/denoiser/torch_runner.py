@@ -18,7 +18,7 @@ class TorchRunner:
         self.name = f"torch {torch.__version__}, {device.type}"
         self.recordable = device.type == "cuda"
 
-    def bind(self, inputs: Mapping[str, Tensor]) -> Step:
+    def bind(self, inputs: Mapping[str, Tensor], lasting: bool = False) -> Step:
         arguments = tuple(inputs.values())
 
         @torch.inference_mode()

@@ -14,10 +14,11 @@ from denoiser.runner import Runner, Step
 
 Record = Callable[[Step], Step]
 Key = tuple[int, torch.Size, torch.Size]
+MOST_RECORDINGS = 8
 
 
 @dataclass(frozen=True)
-class _Recording:
+class _Bound:
     inputs: dict[str, Tensor]
     step: Step
 
@@ -25,45 +26,45 @@ class _Recording:
 class Denoiser:
     """Binds requests to a runner, one at a time.
 
-    A step is recorded as a CUDA graph when it is asked for a second time in a row: as many tokens and trajectories, and
-    the KV cache at the same address, for it is read where it lies. That is the steady case of a driving stack; anything
-    else runs as it comes.
+    A step is recorded as a CUDA graph when it is asked for the second time: as many tokens and trajectories, and the KV
+    cache at the same address, for it is read where it lies. The latest few recordings are kept.
     """
 
     def __init__(self, runner: Runner, settings: DenoiserSettings, record: Record, log: Callable[[str], None]) -> None:
         """`record` is `cuda_graph.record`; `log` is told if it fails."""
         self.runner, self._settings, self._log = runner, settings, log
         self._record = record if runner.recordable else None
-        self._recording: _Recording | None = None
-        self._last: Key | None = None
+        self._seen: dict[Key, _Bound | None] = {}  # the latest last; None: seen once
 
     def bind(self, request: DenoiserRequest) -> Velocity:
         """The velocity at (x, t). Its tensors must be on the runner's device; it holds until the next one is bound."""
         inputs = graph_inputs(request, self._settings)
-        recording = self._recorded(inputs)
-        if recording is None:
-            recording = _Recording(inputs, self.runner.bind(inputs))
-        return _paced(recording.step, recording.inputs["x"], recording.inputs["t"])
+        bound = self._recorded(inputs) or _Bound(inputs, self.runner.bind(inputs))
+        return _paced(bound.step, bound.inputs["x"], bound.inputs["t"])
 
-    def _recorded(self, inputs: dict[str, Tensor]) -> _Recording | None:
+    def _recorded(self, inputs: dict[str, Tensor]) -> _Bound | None:
+        if self._record is None:
+            return None
         kv_cache = inputs["kv_cache"]
         key = kv_cache.data_ptr(), kv_cache.shape, inputs["x"].shape
-        again, self._last = key == self._last, key
-        if not again:
-            self._recording = None  # a runner knows one set of inputs at a time
-        if self._record is None or not again:
+        if key not in self._seen:
+            self._seen[key] = None
+            if len(self._seen) > MOST_RECORDINGS:
+                self._seen.pop(next(iter(self._seen)))
             return None
-        if self._recording is None:
+        recording = self._seen.pop(key)
+        if recording is None:
             try:
-                self._recording = _Recording(inputs, self._record(self.runner.bind(inputs)))
+                recording = _Bound(inputs, self._record(self.runner.bind(inputs, lasting=True)))
             except RuntimeError as error:
                 self._record = None
                 self._log(f"the denoising step runs without a CUDA graph: {error}")
                 return None
-        for name, tensor in self._recording.inputs.items():
+        self._seen[key] = recording
+        for name, tensor in recording.inputs.items():
             if name != "kv_cache":  # the same memory
                 tensor.copy_(inputs[name])
-        return self._recording
+        return recording
 
 
 def _paced(step: Step, x_input: Tensor, t_input: Tensor) -> Velocity:

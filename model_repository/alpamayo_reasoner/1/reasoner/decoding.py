@@ -1,7 +1,7 @@
 """One token for each of K thoughts: the step that decoding repeats, on a GPU recorded as a CUDA graph."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from contract import NO_OWNER
@@ -64,20 +64,21 @@ class Decoder:
 
     def _recorded(self, sequence: PackedSequence, hidden_size: int) -> _Step:
         recorded, key = self._memory.recorded, (len(sequence.owner), sequence.thoughts)
-        if key not in recorded:
+        step = recorded.pop(key, None)
+        if step is None:
             step = self._step(sequence, hidden_size)
             if self._record is None:
                 return step
             try:
-                run = self._record(step.run)
+                step = replace(step, run=self._record(step.run))
             except RuntimeError as error:
                 self._record = None
                 self._log(f"decoding runs without a CUDA graph: {error}")
                 return step
             if len(recorded) == MOST_RECORDINGS:
                 recorded.pop(next(iter(recorded)))
-            recorded[key] = _Step(step.hidden, step.fed, step.row, step.position, run)
-        return recorded[key]
+        recorded[key] = step  # the latest used is the last
+        return step
 
     def _step(self, sequence: PackedSequence, hidden_size: int) -> _Step:
         """Valid for all sequences of this size in the same memory."""

@@ -22,7 +22,11 @@ class LanguageModel:
     """transformers' text model, run its own way; it shares its weights."""
 
     def __init__(self, model: Qwen3VLTextModel) -> None:
-        self._layers = [_Layer(layer) for layer in model.layers]
+        self._layers = []
+        for layer in model.layers:
+            self._layers.append(_Layer(layer))
+            if model.norm.weight.is_cuda:
+                torch.cuda.empty_cache()  # of the matrices that are one now: the denoiser may need that memory
         self._norm = model.norm
         self._rotary_emb = model.rotary_emb
 

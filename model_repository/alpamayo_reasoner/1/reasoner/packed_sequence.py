@@ -37,14 +37,22 @@ class PackedSequence:
     def hand_over(self, steps: int) -> tuple[Tensor, Tensor]:
         """The KV cache and its owners after so many tokens of the thoughts, in the smallest bucket that holds them.
 
-        Where that is the bucket at hand, nothing is moved: it is this sequence's memory.
+        It is this sequence's memory: where that is a larger bucket, rows move together, and the sequence is used up.
         """
         used = self.prompt + steps * self.thoughts
         written = slice(self.prompt, used)
         nobodys = self.owner[written] == NO_OWNER  # thoughts that had ended were computed on
         self.kv[:, :, :, written].masked_fill_(nobodys[:, None], 0)
+        layers, two, kv_heads, room, head_dim = self.kv.shape
         tokens = bucket(used)
-        return self.kv[:, :, :, :tokens].contiguous(), self.owner[:tokens]
+        if tokens == room:
+            return self.kv, self.owner
+        # Layer by layer, through a copy of one: a layer's new place ends before the next layer's old one begins.
+        size = two * kv_heads * tokens * head_dim
+        moved = self.kv.view(-1)[: layers * size].view(layers, size)
+        for i, layer in enumerate(self.kv):
+            moved[i] = layer[:, :, :tokens].flatten()
+        return moved.view(layers, two, kv_heads, tokens, head_dim), self.owner[:tokens]
 
 
 class KvMemory:

@@ -183,7 +183,7 @@ class Reasoner:
         rules = StopRules(
             sequence.thoughts, max_length, self.settings.stop_token, self.text_config.eos_token_id, self.device
         )
-        decode = self._decoder.bind(sequence, self.text_config.hidden_size)
+        decode: Callable[[Tensor, Tensor, int, int], Tensor] | None = None
         logits = prefilled.logits.expand(sequence.thoughts, -1)
         steps = 0
         for s in range(max_length):
@@ -192,6 +192,8 @@ class Reasoner:
             any_fed, any_running = rules.left_to_do(fed)
             if any_fed:
                 raise_if_stopped()
+                # Not before: what ends with its first token is not worth a recording, which writes rows too.
+                decode = decode or self._decoder.bind(sequence, self.text_config.hidden_size)
                 logits = decode(self._embed(drawn), fed, s, prefilled.position(s))
                 steps = s + 1
             if not any_running:

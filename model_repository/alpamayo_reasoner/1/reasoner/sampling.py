@@ -6,6 +6,7 @@ from contract import WAYPOINTS
 from torch import Tensor
 
 _THOUGHT, _NOISE = 0, 1  # which of the seed's streams
+ONE = 1 << 52  # a probability of 1, in the whole numbers that are drawn with; doubles hold them exactly
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
@@ -45,15 +46,15 @@ def next_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: floa
     temperature = max(temperature, torch.finfo(torch.float32).tiny)
     scaled = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     probability, token = scaled.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    # In whole numbers: a GPU adds up floats in an order that differs from run to run.
+    share = (probability.double() * ONE).long()
     if top_k:
-        probability[:, top_k:] = 0
-        probability = probability / probability.sum(dim=-1, keepdim=True)
-    cumulative = probability.cumsum(dim=-1)
+        share[:, top_k:] = 0
+    before = share.cumsum(dim=-1) - share
     if top_p < 1:
-        outside = cumulative - probability >= top_p
+        outside = before.double() >= top_p * share.sum(dim=-1, keepdim=True)
         outside[:, 0] = False
-        probability = probability.masked_fill(outside, 0)
-        cumulative = probability.cumsum(dim=-1)
-    drawn = (cumulative <= uniform[:, None].float() * cumulative[:, -1:]).sum(dim=-1, keepdim=True)
-    last = (probability > 0).sum(dim=-1, keepdim=True) - 1  # where rounding drew past the end
-    return token.gather(-1, torch.minimum(drawn, last)).squeeze(-1)
+        share = share.masked_fill(outside, 0)
+    cumulative = share.cumsum(dim=-1)
+    drawn = (cumulative <= (uniform[:, None].double() * cumulative[:, -1:]).long()).sum(dim=-1, keepdim=True)
+    return token.gather(-1, drawn).squeeze(-1)

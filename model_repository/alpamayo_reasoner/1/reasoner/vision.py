@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionAttention,
     Qwen3VLVisionModel,
+    Qwen3VLVisionPatchEmbed,
     apply_rotary_pos_emb_vision,
 )
 from transformers.vision_utils import (
@@ -22,6 +23,7 @@ class VisionTower:
     """Patches to the tokens that stand for them in the prompt."""
 
     def __init__(self, model: Qwen3VLVisionModel) -> None:
+        model.patch_embed = _PatchEmbed(model.patch_embed)
         for block in model.blocks:
             block.attn = _ImageAttention(block.attn)
         self._model = model
@@ -56,6 +58,17 @@ class VisionTower:
             "position_ids": position_ids.to(device),
             "cu_seqlens": get_vision_attention_seqlens(grid_thw, model.config)[0],  # read on the host
         }
+
+
+class _PatchEmbed(nn.Module):
+    """transformers' convolution whose kernel is a whole patch: a matrix product, and in bf16 far faster as one."""
+
+    def __init__(self, embed: Qwen3VLVisionPatchEmbed) -> None:
+        super().__init__()
+        self.proj = embed.proj
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class _ImageAttention(nn.Module):
