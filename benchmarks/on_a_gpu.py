@@ -99,7 +99,13 @@ def parser() -> argparse.ArgumentParser:
         "--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"of the benchmarks: {', '.join(BENCHMARKS)}"
     )
     cli.add_argument("--minutes", type=float, default=10, help="for everything together (default: %(default)s)")
-    cli.add_argument("--rounds", type=int, default=20, metavar="N", help="of latency, stages, handover (%(default)s)")
+    cli.add_argument(
+        "--rounds",
+        type=int,
+        default=20,
+        metavar="N",
+        help="of latency, stages, handover; load takes half (%(default)s)",
+    )
     cli.add_argument(
         "--seconds", type=float, default=150, metavar="S", help="latency begins no round later (default: %(default)s)"
     )
@@ -133,7 +139,7 @@ def benchmarks(python: Path, work: Path, output: Path, size: str, rounds: int, s
         measured("latency", seconds + 150, repository, "--checkpoint", checkpoint, *many, "--seconds", str(seconds)),
         measured("stages", 150, repository, *many),
         measured("handover", 90, *many),
-        measured("load", 180, repository, "--concurrency", "1", "2", "4", "--requests", str(rounds)),
+        measured("load", 180, repository, "--concurrency", "1", "2", "4", "--requests", str((rounds + 1) // 2)),
         # It starts a server for every K; where the most are asked for, it need not look for the most that fit.
         measured("memory", 180, repository, "--samples", "1", "6", str(MOST_TRAJECTORIES)),
     ]
