@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from alpamayo_serve.errors import LaunchError
@@ -45,6 +46,7 @@ def find_server(private: Path) -> Server:
     check_path(private, "set TMPDIR to another folder")
     home = Path(wheel.origin).parent / "tritonserver"
     stub = _find_stub(home)
+    _check_numpy(version("numpy"))
     # Links, not copies: the stub finds its CUDA library relative to its own place.
     _link((*(home / "backends" / "python").iterdir(), stub), private / "backends" / "python")
     _make_python(private / "python")
@@ -55,6 +57,15 @@ def find_server(private: Path) -> Server:
         _link([_find_libpython()], private / "lib")
         environment["LD_LIBRARY_PATH"] = _prepend(private / "lib", "LD_LIBRARY_PATH")
     return Server(home / "bin" / "tritonserver", environment, (f"--backend-directory={private / 'backends'}",))
+
+
+def _check_numpy(found: str) -> None:
+    """Raises LaunchError for one with which models would be handed other numbers than were sent, without a word."""
+    if int(found.partition(".")[0]) >= 2:
+        raise LaunchError(
+            f"numpy {found}: the tritonserver from PyPI is made for numpy 1, and hands a newer one wrong inputs; "
+            "`pip install 'numpy<2'`"
+        )
 
 
 def _find_stub(home: Path) -> Path:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import alpamayo_serve
 import pytest
+from alpamayo_serve.errors import LaunchError
+from alpamayo_serve.server import _check_numpy
 from launched import ANY_PORTS, SCRIPT, write_repository
 
 
@@ -164,3 +166,10 @@ def test_wheel_without_this_python(toy_repository, tmp_path):
     )
     assert "Python 3.8;" in message
     assert f"this is {sys.version_info.major}.{sys.version_info.minor}" in message
+
+
+@pytest.mark.parametrize("found", ["2.0.0", "2.5.2", "10.1"])
+def test_a_numpy_that_the_server_from_pypi_gives_wrong_numbers_is_refused(found):
+    with pytest.raises(LaunchError, match=rf"numpy {found}: .*pip install 'numpy<2'"):
+        _check_numpy(found)
+    _check_numpy("1.26.4")
