@@ -158,3 +158,10 @@ def test_logits_are_left_as_they_were():
     logits = torch.tensor([[0.0, 1.0, 2.0]])
     next_tokens(logits, torch.tensor([0.3]), 0.6, 0.5, 2)
     assert logits.tolist() == [[0, 1, 2]]
+
+
+def test_the_largest_uniform_stays_within_shares_that_sum_to_more_than_one():
+    """Equal shares of 1 / n, rounded up for some n: nothing may be drawn from behind the last one."""
+    almost_one = torch.tensor([1 - 2**-53], dtype=torch.float64)
+    for n in range(1, 2000):
+        assert next_tokens(torch.zeros(1, n), almost_one, 1.0, 1.0, 0).tolist() == [n - 1]

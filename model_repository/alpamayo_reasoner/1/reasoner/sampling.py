@@ -6,7 +6,7 @@ from contract import WAYPOINTS
 from torch import Tensor
 
 _THOUGHT, _NOISE = 0, 1  # which of the seed's streams
-ONE = 1 << 52  # a probability of 1, in the whole numbers that are drawn with; doubles hold them exactly
+ONE = 1 << 40  # a probability of 1, in the whole numbers that are drawn with: a double holds one a bit below it, too
 
 
 def _stream(seed: int, *key: int) -> np.random.Generator:
