@@ -294,8 +294,7 @@ def comparisons(timings: Mapping[str, Sequence[Seconds]]) -> dict[str, dict[str,
 
 def table(result: Result) -> str:
     """The README's table, medians in milliseconds; and, where there are other cases, one with a row for each."""
-    # Before there were cases, a result had `served_k1` and `served_k6`.
-    seconds = {name.removeprefix("served_"): it for name, it in result["seconds"].items()}
+    seconds = result["seconds"]
     parts = [_of_bases(seconds)] if all(name in seconds for name in BASES) else []
     if any(name.removeprefix("baseline_") not in BASES for name in seconds) or not parts:
         parts.append(_of_cases(result))
