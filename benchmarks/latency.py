@@ -44,6 +44,7 @@ MODELS = {"reasoner": "alpamayo_reasoner", "denoiser": "alpamayo_denoiser", "uni
 BASES = ("k1", "k6")  # what the baseline does, too
 PERCENTILES = (50, 90, 95, 99)
 GOLDEN_TOKENS, USUAL_TOKENS = 24, 40
+WARM_UP_CALLS = 3  # on a GPU a size is seen, recorded, and replayed
 
 Seconds = dict[str, float]  # of one call: in total, and by model
 Call = Callable[[], Seconds]
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(
     source: Path, checkpoint: Path | None, names: Sequence[str], stopping: Stopping, baseline: bool, command: str
 ) -> Result:
-    """Seconds of every kind of call, in turns.
+    """Seconds of every kind of call.
 
     Each is called once before, uncounted. A kind that cannot be is then in `not_run`, one that fails in `failed`, with
     the reason. Raises one of EXPECTED.
@@ -232,14 +233,23 @@ def ready_plain(found: Found, checkpoint: Path, repository: Path, scene: Scene, 
 
 
 def in_turns(calls: Mapping[str, Call], stopping: Stopping) -> dict[str, list[Seconds]]:
-    """Every call's seconds, round by round."""
+    """Every call's seconds: case after case, as a driving stack asks the same again and again; with its baseline in
+    turns. Each case has an equal share of the time that is left, and is called a few times before, uncounted.
+    """
     timings: dict[str, list[Seconds]] = {name: [] for name in calls}
+    cases = [name for name in calls if not name.startswith("baseline_")]
     end = time.monotonic() + stopping.seconds
-    for done in tqdm(range(stopping.rounds), desc="rounds"):
-        if done and time.monotonic() > end:
-            break
-        for name, call in calls.items():
-            timings[name].append(call())
+    with tqdm(total=len(cases) * stopping.rounds, desc="rounds") as progress:
+        for i, case in enumerate(cases):
+            until = time.monotonic() + (end - time.monotonic()) / (len(cases) - i)
+            turns = [name for name in (case, f"baseline_{case}") if name in calls]
+            for _ in range(WARM_UP_CALLS):
+                calls[case]()
+            for done in range(stopping.rounds):
+                if not done or time.monotonic() < until:
+                    for name in turns:
+                        timings[name].append(calls[name]())
+                progress.update()
     return timings
 
 

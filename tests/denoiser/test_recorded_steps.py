@@ -16,12 +16,12 @@ class Recorder:
 
     made: int = 0
     replayed: int = 0
-    broken: bool = False
+    broken: Exception | None = None
     said: list[str] = field(default_factory=list)
 
     def __call__(self, step):
         if self.broken:
-            raise RuntimeError("operation not permitted when stream is capturing")
+            raise self.broken
         self.made += 1
 
         def replay():
@@ -88,12 +88,28 @@ def test_only_the_latest_are_kept(recording, recorder, packed):
     assert recorder.made == MOST_RECORDINGS + 1
 
 
-def test_what_cannot_be_recorded_runs_all_the_same_and_is_not_tried_again(recording, recorder, packed, bind_module):
-    recorder.broken = True
+def test_a_cache_that_will_not_lie_there_again_is_not_recorded(recording, recorder, packed):
+    for _ in range(3):
+        recording.bind(packed, recurs=False)(packed.noise, 0.1)
+    assert (recorder.made, recording._seen) == (0, {})
+
+
+def test_a_recording_without_memory_is_tried_again(recording, recorder, packed, bind_module):
+    recorder.broken = torch.OutOfMemoryError("CUDA out of memory")
     for turn in range(4):
         found = recording.bind(packed)(packed.noise, 0.1)
         torch.testing.assert_close(found, bind_module(packed)(packed.noise, 0.1), rtol=0, atol=1e-5)
-        recorder.broken = turn == 0  # it was tried in the second turn
+        recorder.broken = None if turn else recorder.broken
+    assert recorder.made == 1
+    assert recorder.said == []
+
+
+def test_what_cannot_be_recorded_runs_all_the_same_and_is_not_tried_again(recording, recorder, packed, bind_module):
+    recorder.broken = RuntimeError("operation not permitted when stream is capturing")
+    for turn in range(4):
+        found = recording.bind(packed)(packed.noise, 0.1)
+        torch.testing.assert_close(found, bind_module(packed)(packed.noise, 0.1), rtol=0, atol=1e-5)
+        recorder.broken = recorder.broken if turn == 0 else None  # it was tried in the second turn
     assert recorder.made == 0
     assert recorder.said == [
         "the denoising step runs without a CUDA graph: operation not permitted when stream is capturing"

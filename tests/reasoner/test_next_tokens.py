@@ -165,3 +165,10 @@ def test_the_largest_uniform_stays_within_shares_that_sum_to_more_than_one():
     almost_one = torch.tensor([1 - 2**-53], dtype=torch.float64)
     for n in range(1, 2000):
         assert next_tokens(torch.zeros(1, n), almost_one, 1.0, 1.0, 0).tolist() == [n - 1]
+
+
+def test_a_network_that_computes_nan_draws_some_token_all_the_same():
+    """An index behind the vocabulary would end a GPU's process; the denoiser refuses the KV that comes of it."""
+    for n in (1000, 1001):
+        (token,) = next_tokens(torch.full((1, n), torch.nan), torch.tensor([0.5]), 0.6, 1.0, 0).tolist()
+        assert 0 <= token < n

@@ -5,7 +5,7 @@ There need be no GPU: what stands in for the recorder keeps the work as it is, a
 
 import gc
 import weakref
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -138,14 +138,26 @@ def test_what_ends_at_once_records_nothing_and_leaves_no_rows(recording, scripte
     assert not kv[:, :, :, owner == NO_OWNER].any()
 
 
-def test_a_recording_keeps_alive_what_it_reads(monkeypatch):
-    """The real recorder, on a CUDA that does nothing: a graph holds addresses only."""
-    nothing = SimpleNamespace(wait_stream=lambda _: None, replay=lambda: None)
-    nowhere = lambda *_: nullcontext()  # noqa: E731
+@pytest.fixture
+def idle_cuda(monkeypatch):
+    """A CUDA that does nothing, for the real recorder; it says on which stream torch is."""
+    stream = SimpleNamespace(wait_stream=lambda _: None)
     cuda = SimpleNamespace(
-        current_stream=lambda: nothing, Stream=lambda: nothing, CUDAGraph=lambda: nothing, stream=nowhere, graph=nowhere
+        current_stream=lambda: stream,
+        Stream=lambda: stream,
+        stream=lambda _: nullcontext(),
+        set_stream=lambda it: setattr(cuda, "on", it),
+        CUDAGraph=lambda: SimpleNamespace(replay=lambda: None),
+        graph=lambda _: nullcontext(),
+        usual=stream,
+        on=None,
     )
     monkeypatch.setattr(cuda_graph, "torch", SimpleNamespace(cuda=cuda))
+    return cuda
+
+
+def test_a_recording_keeps_alive_what_it_reads(idle_cuda):
+    """A graph holds addresses only."""
 
     def recorded():
         read = torch.ones(3)
@@ -155,6 +167,21 @@ def test_a_recording_keeps_alive_what_it_reads(monkeypatch):
     gc.collect()
     assert read() is not None
     assert replay().tolist() == [2, 2, 2]
+
+
+def test_after_a_recording_that_fails_torch_is_on_its_usual_stream(idle_cuda):
+    """As torch's own context manager is when ending the recording raises: it does not go back."""
+
+    @contextmanager
+    def failing(graph):
+        idle_cuda.on = "the recording's"
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    idle_cuda.graph = failing
+    with pytest.raises(RuntimeError, match="previous error"):
+        cuda_graph.record(lambda: torch.ones(1))
+    assert idle_cuda.on is idle_cuda.usual
 
 
 def test_a_step_that_cannot_be_recorded_runs_all_the_same(recording, scene, scripted):

@@ -44,8 +44,7 @@ class TritonPythonModel:
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(USUAL_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
-            for _ in range(2):  # the second one may be recorded
-                denoise(self.denoiser.bind(example), example.noise, steps=1)
+            denoise(self.denoiser.bind(example, recurs=False), example.noise, steps=1)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return respond(requests, self._answer)
@@ -65,5 +64,6 @@ class TritonPythonModel:
         packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
         check_request(packed, self.settings)
         stop = stop_check(request.is_cancelled, deadline_ns)
-        action = denoise(self.denoiser.bind(packed), packed.noise, parameters.inference_steps, stop)
+        in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
+        action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop)
         return {"normalized_action": action.cpu()}

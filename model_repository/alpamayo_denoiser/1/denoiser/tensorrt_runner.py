@@ -30,7 +30,8 @@ class TensorRtRunner:
             self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
             load = self._runtime.deserialize_cuda_engine
             self._engine = open_engine(trt, graph, profile_of(settings), gpu, load, log)
-            self._trt = trt
+            self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            self._config = self._runtime_config(trt)
             self._shared = self._context()
 
     def bind(self, inputs: Mapping[str, Tensor], lasting: bool = False) -> Step:
@@ -57,14 +58,21 @@ class TensorRtRunner:
 
         return run
 
-    def _context(self) -> Any:
+    def _runtime_config(self, trt: Any) -> Any:
+        """None for a TensorRT that has no such thing."""
+        if not hasattr(self._engine, "create_runtime_config"):
+            return None
         config = self._engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        if hasattr(config, "dynamic_shapes_kernel_specialization_strategy"):  # TensorRT for RTX
+        config.set_execution_context_allocation_strategy(self._strategy)
+        if hasattr(config, "create_runtime_cache"):  # TensorRT for RTX, which compiles kernels where it runs
+            self._kernels = config.create_runtime_cache()  # once for all contexts; this keeps it alive
+            config.set_runtime_cache(self._kernels)
             # Otherwise what is recorded would be the kernels that stand in while others are compiled.
-            eager = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
-            config.dynamic_shapes_kernel_specialization_strategy = eager
-        context = self._engine.create_execution_context(config)
+            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        return config
+
+    def _context(self) -> Any:
+        context = self._engine.create_execution_context(self._strategy if self._config is None else self._config)
         if context is None:
             raise RuntimeError(f"{self.name} makes no execution context")
         return context

@@ -14,7 +14,7 @@ from denoiser.runner import Runner, Step
 
 Record = Callable[[Step], Step]
 Key = tuple[int, torch.Size, torch.Size]
-MOST_RECORDINGS = 8
+MOST_RECORDINGS = 4  # each has its own memory for intermediate results
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,16 @@ class Denoiser:
         self._record = record if runner.recordable else None
         self._seen: dict[Key, _Bound | None] = {}  # the latest last; None: seen once
 
-    def bind(self, request: DenoiserRequest) -> Velocity:
-        """The velocity at (x, t). Its tensors must be on the runner's device; it holds until the next one is bound."""
+    def bind(self, request: DenoiserRequest, recurs: bool = True) -> Velocity:
+        """The velocity at (x, t); it holds until the next request is bound.
+
+        Args:
+            request: with its tensors on the runner's device.
+            recurs: its KV cache lies where a later one may lie too, as in Triton's pool. A recording keeps that memory.
+        """
         inputs = graph_inputs(request, self._settings)
-        bound = self._recorded(inputs) or _Bound(inputs, self.runner.bind(inputs))
+        recording = self._recorded(inputs) if recurs else None
+        bound = recording or _Bound(inputs, self.runner.bind(inputs))
         return _paced(bound.step, bound.inputs["x"], bound.inputs["t"])
 
     def _recorded(self, inputs: dict[str, Tensor]) -> _Bound | None:
@@ -56,6 +62,8 @@ class Denoiser:
         if recording is None:
             try:
                 recording = _Bound(inputs, self._record(self.runner.bind(inputs, lasting=True)))
+            except torch.OutOfMemoryError:  # perhaps not the next time
+                return None
             except RuntimeError as error:
                 self._record = None
                 self._log(f"the denoising step runs without a CUDA graph: {error}")

@@ -71,6 +71,8 @@ class Decoder:
                 return step
             try:
                 step = replace(step, run=self._record(step.run))
+            except torch.OutOfMemoryError:  # perhaps not the next time
+                return step
             except RuntimeError as error:
                 self._record = None
                 self._log(f"decoding runs without a CUDA graph: {error}")

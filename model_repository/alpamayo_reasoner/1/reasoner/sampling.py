@@ -57,4 +57,5 @@ def next_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: floa
         share = share.masked_fill(outside, 0)
     cumulative = share.cumsum(dim=-1)
     drawn = (cumulative <= (uniform[:, None].double() * cumulative[:, -1:]).long()).sum(dim=-1, keepdim=True)
-    return token.gather(-1, drawn).squeeze(-1)
+    last = logits.shape[-1] - 1  # only where logits are NaN is it more, and a GPU would not survive that
+    return token.gather(-1, drawn.clamp_(max=last)).squeeze(-1)
