@@ -164,7 +164,9 @@ def test_the_largest_uniform_stays_within_shares_that_sum_to_more_than_one():
     """Equal shares of 1 / n, rounded up for some n: nothing may be drawn from behind the last one."""
     almost_one = torch.tensor([1 - 2**-53], dtype=torch.float64)
     for n in range(1, 2000):
-        assert next_tokens(torch.zeros(1, n), almost_one, 1.0, 1.0, 0).tolist() == [n - 1]
+        logits = torch.zeros(1, n + 1)
+        logits[:, n] = -torch.inf
+        assert next_tokens(logits, almost_one, 1.0, 1.0, 0).tolist() == [n - 1]
 
 
 def test_a_network_that_computes_nan_draws_some_token_all_the_same():
