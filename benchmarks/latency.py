@@ -21,24 +21,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import numpy as np
 import torch
 from alpamayo_client import AlpamayoClient, AlpamayoError
 from alpamayo_demo.errors import DemoError, check_between
 from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
-from alpamayo_demo.served import ROOT, is_repository, served, shown
+from alpamayo_demo.served import is_repository, served, shown
 from alpamayo_export.export import PRECISIONS, Options, export, open_checkpoint
 from alpamayo_export.limits import Limits
 from baseline import Baseline, Driven
 from latency_cases import NAMES, Ask, Case, all_cases, asking, thoughts, why_not
+from reasoner.images import preprocess
+from reasoner.prompt import PromptTokenizer
+from reasoner.settings import ReasonerSettings
 from scenes import GOLDEN, Scene, golden_scene, made_up_scene
 from tqdm import tqdm
-
-sys.path[:0] = [str(ROOT / "model_repository"), str(ROOT / "model_repository" / "alpamayo_reasoner" / "1")]
-from reasoner.images import preprocess  # noqa: E402  # a stage's modules: where they lie has to be said first
-from reasoner.prompt import PromptTokenizer  # noqa: E402
-from reasoner.settings import ReasonerSettings  # noqa: E402
 
 MODELS = {"reasoner": "alpamayo_reasoner", "denoiser": "alpamayo_denoiser", "unicycle": "alpamayo_unicycle"}
 BASES = ("k1", "k6")  # what the baseline does, too

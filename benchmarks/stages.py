@@ -11,13 +11,13 @@ import re
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import numpy as np
 import torch
 from alpamayo_demo.errors import check_between
@@ -26,47 +26,35 @@ from alpamayo_demo.report import Result, markdown, report
 from alpamayo_demo.served import ROOT, is_repository, shown
 from alpamayo_export.export import Options, export, open_checkpoint
 from alpamayo_export.limits import Limits
+from contract import HISTORY_POSES, WAYPOINTS, Parameters
+from cuda_graph import record
+from denoiser.euler import denoise
+from denoiser.request import DenoiserRequest, DenoiserSettings, check_request
+from denoiser.runners import open_runner
+from denoiser.velocity import Denoiser
+from kv_checksum import kv_checksum
 from latency import summary
+from reasoner.images import check_image, preprocess
+from reasoner.reasoner import Prefilled, Reasoner, Scene, Thoughts
+from reasoner.request import ReasonerRequest
+from reasoner.sampling import next_tokens, thought_uniforms, trajectory_noise
+from roofline import (
+    Roofline,
+    Work,
+    measure_roofline,
+    nothing,
+    prefill_work,
+    step_work,
+    stopwatch,
+    token_work,
+    vision_work,
+)
 from scenes import as_jpeg, made_up_scene
 from torch import Tensor
 from tqdm import tqdm
+from unicycle import UnicycleSettings, predict
 
-MODELS, STAGES = ROOT / "model_repository", ("reasoner", "denoiser", "unicycle")
-sys.path[:0] = [str(MODELS), *(str(MODELS / f"alpamayo_{name}" / "1") for name in STAGES)]
-from contract import HISTORY_POSES, PROMPT_OWNER, WAYPOINTS, Parameters  # noqa: E402  # stages' modules: where they lie comes first
-from cuda_graph import record  # noqa: E402
-from denoiser.euler import denoise  # noqa: E402
-from denoiser.request import DenoiserRequest, DenoiserSettings, check_request  # noqa: E402
-from denoiser.runners import open_runner  # noqa: E402
-from denoiser.velocity import Denoiser  # noqa: E402
-from kv_checksum import kv_checksum  # noqa: E402
-from reasoner.images import check_image, preprocess  # noqa: E402
-from reasoner.reasoner import Prefilled, Reasoner, Scene, Thoughts  # noqa: E402
-from reasoner.request import ReasonerRequest  # noqa: E402
-from reasoner.sampling import next_tokens, thought_uniforms, trajectory_noise  # noqa: E402
-from unicycle import UnicycleSettings, predict  # noqa: E402
-
-BYTES = {"fp32": 4, "bf16": 2}
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage has to do at least."""
-
-    bytes: float  # read and written once
-    operations: float  # floating-point: a multiplication and an addition are two
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """What this machine does at best."""
-
-    bytes_per_s: float
-    operations_per_s: float
-
-    def bound(self, work: Work) -> float:
-        """Seconds."""
-        return max(work.bytes / self.bytes_per_s, work.operations / self.operations_per_s)
+STAGES = "reasoner", "denoiser", "unicycle"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,42 +155,6 @@ def bound(timed: dict[str, Any], work: Work | None, roofline: Roofline) -> dict[
     return {**vars(work), "bound_s": at_best, "p50_over_bound": timed["p50"] / at_best}
 
 
-def nothing() -> None:
-    """Nobody cancels."""
-
-
-def measure_roofline(device: torch.device, precision: str, rounds: int) -> Roofline:
-    """The best of `rounds` each."""
-    gpu = device.type == "cuda"
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    large = torch.ones((4 if gpu else 1) * 2**28, device=device)  # 4 GiB, or 1
-    side = 8192 if gpu else 1024
-    a, b = torch.randn(2, side, side, device=device).to(dtype)
-    read, product = stopwatch(device, rounds, large.sum), stopwatch(device, rounds, lambda: a @ b)
-    return Roofline(large.numel() * 4 / min(read), 2 * side**3 / min(product))
-
-
-def stopwatch(
-    device: torch.device, rounds: int, work: Callable[[], Any], before: Callable[[], Any] = nothing
-) -> list[float]:
-    """Seconds of each of `rounds` runs, after one that is not counted, the GPU's work included; `before` is not."""
-    seconds = []
-    for i in range(rounds + 1):
-        before()
-        wait(device)
-        start = time.perf_counter()
-        work()
-        wait(device)
-        if i:
-            seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 Timed = dict[str, tuple[dict[str, float], Work | None]]
 
 
@@ -242,7 +194,7 @@ def time_stages(pipeline: Pipeline, k: int, task: Task, rounds: int) -> Timed:
     packed = denoiser_request(thoughts, k, device)
     clock("check request", lambda: check_request(packed, pipeline.settings))
     steps = task.steps
-    step = step_work(pipeline, packed)
+    step = step_work(pipeline.settings, pipeline.denoiser_bytes, packed)
     denoiser.bind(packed)  # seen for the first time: the next one is recorded
     clock("per Euler step", lambda: denoise(denoiser.bind(packed), packed.noise, steps), step, share=steps)
     action = np.zeros((k, WAYPOINTS, 2), np.float32)
@@ -293,57 +245,6 @@ def made_up_request(k: int, task: Task) -> ReasonerRequest:
         max_generation_length=task.tokens,
         parameters=Parameters(),
     )
-
-
-# What stages have to do at least: weights and the KV cache read once, and the operations of matrix products.
-
-
-def vision_work(reasoner: Reasoner, scene: Scene) -> Work:
-    config, tower = reasoner.model.config.vision_config, reasoner.model.model.visual
-    mergers = numbers(tower.merger) + numbers(tower.deepstack_merger_list)
-    weights = numbers(tower) - mergers - tower.pos_embed.weight.numel()
-    patches = scene.image_grid_thw.prod(dim=1)
-    attention = 4 * int((patches**2).sum()) * config.hidden_size * config.depth
-    products = 2 * (weights + mergers / config.spatial_merge_size**2) * int(patches.sum())  # mergers see cells
-    return Work((weights + mergers) * precision(reasoner), products + attention)
-
-
-def prefill_work(reasoner: Reasoner, scene: Scene) -> Work:
-    text, tokens = reasoner.text_config, scene.prompt.shape[1]
-    weights = layers_numbers(reasoner)
-    causal = 2 * tokens**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
-    return Work(weights * precision(reasoner), 2 * weights * tokens + causal)
-
-
-def token_work(reasoner: Reasoner, prefilled: Prefilled) -> Work:
-    """Of one token of each thought; of the KV cache what belongs to the prompt."""
-    text, sequence = reasoner.text_config, prefilled.sequence
-    weights = layers_numbers(reasoner) + reasoner.model.lm_head.weight.numel()
-    kv = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * sequence.prompt
-    attention = 4 * sequence.prompt * text.num_attention_heads * text.head_dim * text.num_hidden_layers
-    return Work((weights + kv) * precision(reasoner), sequence.thoughts * (2 * weights + attention))
-
-
-def step_work(pipeline: Pipeline, request: DenoiserRequest) -> Work:
-    """Of one Euler step: attention to the prompt and to the trajectory's own tokens."""
-    settings, rows = pipeline.settings, len(request.action_owner) * WAYPOINTS
-    weights = pipeline.denoiser_bytes / BYTES[settings.precision]
-    seen = int((request.kv_owner == PROMPT_OWNER).sum()) + WAYPOINTS
-    attention = 4 * rows * seen * settings.heads * settings.head_dim * settings.layers
-    return Work(pipeline.denoiser_bytes + request.kv_cache.nbytes, 2 * weights * rows + attention)
-
-
-def layers_numbers(reasoner: Reasoner) -> int:
-    return numbers(reasoner.model.model.language_model.layers)
-
-
-def numbers(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
-
-
-def precision(reasoner: Reasoner) -> int:
-    """Bytes of a weight."""
-    return BYTES[reasoner.settings.precision]
 
 
 def table(result: Result) -> str:

@@ -2,22 +2,18 @@
 
 import functools
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).resolve().parent / "golden"
 CHECKPOINT = GOLDEN / "checkpoint"
 CASES = ("greedy", "sampled", "no_stop_token")
-
-# A stage's modules lie beside its model.py; the shared ones one level above the models, until an export copies them.
-STAGES = ("alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle")
-sys.path[:0] = [str(ROOT / "model_repository"), *(str(ROOT / "model_repository" / stage / "1") for stage in STAGES)]
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """The stages' benchmark, run for short; and its arithmetic."""
 
 import json
+import math
 
 import pytest
 import stages
-from stages import Roofline, Work
+from roofline import Roofline, Work
+from safetensors import safe_open
 
 TASK = ["--tokens", "3", "--steps", "2", "--images", "2", "--size", "320x180", "--rounds", "1"]
 
@@ -61,3 +63,15 @@ def test_a_size_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit):
         stages.main(["--size", "wide"])
     assert "got wide, wanted WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_a_token_s_work_is_that_of_the_golden_weights(result, checkpoint):
+    """4 layers, 2 KV heads and 4 heads of 16, float32. What is left of the bytes is the prompt's KV."""
+    with safe_open(checkpoint / "model.safetensors", "pt") as file:
+        sizes = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no dict
+    weights = sum(n for name, n in sizes.items() if name.startswith("vlm.model.language_model.layers."))
+    weights += sizes["vlm.lm_head.weight"]
+    token = result["stages"]["k1"]["per token"]
+    prompt = (token["bytes"] / 4 - weights) / (2 * 4 * 2 * 16)
+    assert prompt == int(prompt) > 2 * 160  # two images
+    assert token["operations"] == 2 * weights + 4 * prompt * 4 * 16 * 4

@@ -227,7 +227,7 @@ def test_a_gpu_could_record_it(thoughts):
     memory = KvMemory(2, 8, 128, torch.bfloat16, device, stays=True)
     decoder = Decoder(LanguageModel(text), lambda h: head(h).float(), memory, None, print)
     with torch.inference_mode():
-        step = decoder._step(memory.place(3000, thoughts, 40), config.hidden_size)
+        step = decoder._step(memory.place(3000, thoughts, 40))
         with _OnOneDevice() as watched:
             logits = step.run()
     assert logits.shape == (thoughts, 155697)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from cuda_graph import Record, Recorder
 from torch import Tensor
 
 from denoiser.euler import Velocity
@@ -12,7 +13,6 @@ from denoiser.graph_inputs import graph_inputs
 from denoiser.request import DenoiserRequest, DenoiserSettings
 from denoiser.runner import Runner, Step
 
-Record = Callable[[Step], Step]
 Key = tuple[int, torch.Size, torch.Size]
 MOST_RECORDINGS = 4  # each has its own memory for intermediate results
 
@@ -32,8 +32,8 @@ class Denoiser:
 
     def __init__(self, runner: Runner, settings: DenoiserSettings, record: Record, log: Callable[[str], None]) -> None:
         """`record` is `cuda_graph.record`; `log` is told if it fails."""
-        self.runner, self._settings, self._log = runner, settings, log
-        self._record = record if runner.recordable else None
+        self.runner, self._settings = runner, settings
+        self._recorder = Recorder(record if runner.recordable else None, "the denoising step", log)
         self._seen: dict[Key, _Bound | None] = {}  # the latest last; None: seen once
 
     def bind(self, request: DenoiserRequest, recurs: bool = True) -> Velocity:
@@ -49,7 +49,7 @@ class Denoiser:
         return _paced(bound.step, bound.inputs["x"], bound.inputs["t"])
 
     def _recorded(self, inputs: dict[str, Tensor]) -> _Bound | None:
-        if self._record is None:
+        if not self._recorder.works:
             return None
         kv_cache = inputs["kv_cache"]
         key = kv_cache.data_ptr(), kv_cache.shape, inputs["x"].shape
@@ -60,14 +60,10 @@ class Denoiser:
             return None
         recording = self._seen.pop(key)
         if recording is None:
-            try:
-                recording = _Bound(inputs, self._record(self.runner.bind(inputs, lasting=True)))
-            except torch.OutOfMemoryError:  # perhaps not the next time
+            step = self._recorder(self.runner.bind(inputs, lasting=True))
+            if step is None:
                 return None
-            except RuntimeError as error:
-                self._record = None
-                self._log(f"the denoising step runs without a CUDA graph: {error}")
-                return None
+            recording = _Bound(inputs, step)
         self._seen[key] = recording
         for name, tensor in recording.inputs.items():
             if name != "kv_cache":  # the same memory

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from contract import NO_OWNER
+from cuda_graph import Record, Recorder
 from torch import Tensor
 
 from reasoner.attention import split
 from reasoner.language_model import LanguageModel
 from reasoner.packed_sequence import KvMemory, PackedSequence
 
-Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 MOST_RECORDINGS = 8  # each keeps room for its intermediate results: some 60 MB at 32 thoughts of the released model
 
 
@@ -42,16 +42,16 @@ class Decoder:
         With `record`, `memory` must stay.
         """
         self._language_model, self._head, self._memory = language_model, head, memory
-        self._record, self._log = record, log
+        self._recorder = Recorder(record, "decoding", log)
 
-    def bind(self, sequence: PackedSequence, hidden_size: int) -> Callable[[Tensor, Tensor, int, int], Tensor]:
+    def bind(self, sequence: PackedSequence) -> Callable[[Tensor, Tensor, int, int], Tensor]:
         """The step over this sequence.
 
         Returns:
             (hidden (K, hidden), fed (K,) bool, s, position) to logits (K, vocab): runs token s of every thought, at
             that RoPE position. The KV of those not fed belongs to nobody, and their logits are of no use.
         """
-        step = self._recorded(sequence, hidden_size)
+        step = self._recorded(sequence)
 
         def decode(hidden: Tensor, fed: Tensor, s: int, position: int) -> Tensor:
             step.hidden.copy_(hidden)
@@ -62,31 +62,25 @@ class Decoder:
 
         return decode
 
-    def _recorded(self, sequence: PackedSequence, hidden_size: int) -> _Step:
+    def _recorded(self, sequence: PackedSequence) -> _Step:
         recorded, key = self._memory.recorded, (len(sequence.owner), sequence.thoughts)
         step = recorded.pop(key, None)
         if step is None:
-            step = self._step(sequence, hidden_size)
-            if self._record is None:
+            step = self._step(sequence)
+            run = self._recorder(step.run)
+            if run is None:
                 return step
-            try:
-                step = replace(step, run=self._record(step.run))
-            except torch.OutOfMemoryError:  # perhaps not the next time
-                return step
-            except RuntimeError as error:
-                self._record = None
-                self._log(f"decoding runs without a CUDA graph: {error}")
-                return step
+            step = replace(step, run=run)
             if len(recorded) == MOST_RECORDINGS:
                 recorded.pop(next(iter(recorded)))
         recorded[key] = step  # the latest used is the last
         return step
 
-    def _step(self, sequence: PackedSequence, hidden_size: int) -> _Step:
+    def _step(self, sequence: PackedSequence) -> _Step:
         """Valid for all sequences of this size in the same memory."""
         kv, device = sequence.kv, sequence.kv.device
         thoughts = torch.arange(sequence.thoughts, device=device)
-        hidden = kv.new_zeros(sequence.thoughts, hidden_size)
+        hidden = kv.new_zeros(sequence.thoughts, self._language_model.hidden_size)
         fed = torch.zeros(sequence.thoughts, dtype=torch.bool, device=device)
         row = torch.full((), sequence.prompt, device=device)
         position = torch.zeros((), dtype=torch.long, device=device)

@@ -22,6 +22,7 @@ class LanguageModel:
     """transformers' text model, run its own way; it shares its weights."""
 
     def __init__(self, model: Qwen3VLTextModel) -> None:
+        self.hidden_size = model.config.hidden_size
         self._layers = []
         for layer in model.layers:
             self._layers.append(_Layer(layer))

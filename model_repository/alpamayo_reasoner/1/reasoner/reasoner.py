@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from cuda_graph import Record
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
 from reasoner.attention import causal, masked
-from reasoner.decoding import Decoder, Record
+from reasoner.decoding import Decoder
 from reasoner.frames import FrameReader
 from reasoner.images import preprocess
 from reasoner.language_model import LanguageModel
@@ -193,7 +194,7 @@ class Reasoner:
             if any_fed:
                 raise_if_stopped()
                 # Not before: what ends with its first token is not worth a recording, which writes rows too.
-                decode = decode or self._decoder.bind(sequence, self.text_config.hidden_size)
+                decode = decode or self._decoder.bind(sequence)
                 logits = decode(self._embed(drawn), fed, s, prefilled.position(s))
                 steps = s + 1
             if not any_running:

@@ -61,7 +61,10 @@ class VisionTower:
 
 
 class _PatchEmbed(nn.Module):
-    """transformers' convolution whose kernel is a whole patch: a matrix product, and in bf16 far faster as one."""
+    """transformers' convolution whose kernel is a whole patch: a matrix product, as which it is quick in bf16 too.
+
+    As a convolution it is not: https://github.com/huggingface/transformers/issues/45750.
+    """
 
     def __init__(self, embed: Qwen3VLVisionPatchEmbed) -> None:
         super().__init__()
