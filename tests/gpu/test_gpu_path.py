@@ -104,6 +104,20 @@ def test_teacher_forced_logits_are_near_the_cpu_s(exported, reference_logits, ca
         assert not [line for line in said if "without a CUDA graph" in line]
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 2e-2)])
+def test_thoughts_decoded_together_have_the_logits_of_each_alone(exported, precision, tolerance):
+    """Relative L2; with recorded steps."""
+    case = golden_case("sampled")
+    reasoner = Reasoner(exported(precision, "torch") / "alpamayo_reasoner" / "1", GPU, record)
+    thoughts = range(case.meta["num_traj_samples"])
+    together = teacher_forced(reasoner, case)
+    for i in thoughts:
+        steps = case.kv_lengths[i]  # behind a thought's end its logits are of no use
+        found, alone = together[:steps, i], teacher_forced(reasoner, case, [i])[:steps, 0]
+        finite = alone.isfinite()
+        assert (found[finite] - alone[finite]).norm() / alone[finite].norm() < tolerance
+
+
 @pytest.fixture
 def reference_logits(repository):
     reasoner = Reasoner(repository / "alpamayo_reasoner" / "1", torch.device("cpu"))
@@ -111,9 +125,11 @@ def reference_logits(repository):
 
 
 @torch.inference_mode()
-def teacher_forced(reasoner, case):
-    """(tokens, K, vocabulary): logits before each of the reference's tokens."""
-    thoughts, length = case.meta["num_traj_samples"], case.meta["max_generation_length"]
+def teacher_forced(reasoner, case, chosen=None):
+    """(tokens, K, vocabulary): logits before each of the reference's tokens, of all its thoughts or the chosen ones."""
+    tokens = torch.from_numpy(case["sequences_raw"][:, case.prompt_length :])
+    tokens = tokens if chosen is None else tokens[chosen]
+    thoughts, length = len(tokens), case.meta["max_generation_length"]
     request = ReasonerRequest(
         images=list(np.concatenate(case["frames"])),
         ego_history_xyz=case["ego_history_xyz"][0, 0],
@@ -121,7 +137,6 @@ def teacher_forced(reasoner, case):
         max_generation_length=length,
         parameters=Parameters(),
     )
-    tokens = torch.from_numpy(case["sequences_raw"][:, case.prompt_length :])
     seen = []
 
     def sample(logits, s):
