@@ -12,6 +12,7 @@ import torch
 from contract import PROMPT_OWNER, WAYPOINTS
 from denoiser.request import DenoiserRequest, DenoiserSettings
 from reasoner.reasoner import Prefilled, Reasoner, Scene
+from reasoner.vision import Streamed
 
 BYTES = {"fp32": 4, "bf16": 2}
 
@@ -112,7 +113,9 @@ def layers_numbers(reasoner: Reasoner) -> int:
 
 
 def numbers(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+    """Those that stay in host memory, too."""
+    streamed = sum(numbers(it.inner) for it in module.modules() if isinstance(it, Streamed))
+    return streamed + sum(weight.numel() for weight in module.parameters())
 
 
 def precision(reasoner: Reasoner) -> int:

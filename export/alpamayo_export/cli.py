@@ -30,10 +30,11 @@ def parser() -> argparse.ArgumentParser:
         help="what runs it; auto: TensorRT on a GPU that has it, else ONNX Runtime, as is found when it is served",
     )
     cli.add_argument(
-        "--embedding",
-        choices=("gpu", "host"),
-        default="gpu",
-        help="where the token embeddings lie if there is a GPU; in host memory they save 1.3 GB of it",
+        "--offload",
+        nargs="+",
+        choices=("embedding", "vision"),
+        default=(),
+        help="what stays in host memory if there is a GPU: token embeddings, the vision tower; each saves over 1 GB",
     )
     cli.add_argument("--max-images", type=int, default=Limits.max_images, help="cameras x frames")
     cli.add_argument(
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)
         checkpoint = open_checkpoint(args.checkpoint)
         print(f"alpamayo-export: {checkpoint.folder} is whole", file=sys.stderr)
-        export(checkpoint, args.output, Options(args.precision, args.denoiser, limits, args.embedding))
+        export(checkpoint, args.output, Options(args.precision, args.denoiser, limits, tuple(args.offload)))
     except (ExportError, OSError) as error:
         print(f"alpamayo-export: {error}", file=sys.stderr)
         return 1

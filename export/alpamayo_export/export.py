@@ -30,7 +30,7 @@ class Options:
     precision: str  # auto, fp32, bf16
     denoiser: str  # auto, onnxruntime, torch, tensorrt
     limits: Limits
-    embedding: str = "gpu"  # or host: where the reasoner's token embeddings lie, if it runs on a GPU
+    offload: tuple[str, ...] = ()  # of the reasoner, what stays in host memory if it runs on a GPU: embedding, vision
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
     denoiser = options.denoiser
     if denoiser not in DENOISERS:
         raise ExportError(f"--denoiser {denoiser}: known are {', '.join(DENOISERS)}")
-    if options.embedding == "host" and checkpoint.vlm.tie_word_embeddings:
+    if "embedding" in options.offload and checkpoint.vlm.tie_word_embeddings:
         raise ExportError(
-            "--embedding host: this checkpoint's output layer is its embedding table, which a GPU needs whole: nothing "
-            "would be saved"
+            "--offload embedding: this checkpoint's output layer is its embedding table, which a GPU needs whole: "
+            "nothing would be saved"
         )
     # TensorRT, and bf16 on ONNX Runtime, want a GPU: such a repository is for another machine, if there is none here.
     gpu = torch.cuda.is_available() or denoiser == "tensorrt"
@@ -215,7 +215,7 @@ def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, option
         folder / "reasoner.json",
         {
             "precision": precision,
-            "embedding": options.embedding,
+            "offload": list(options.offload),
             **dataclasses.asdict(options.limits),
             "min_pixels": config.min_pixels,
             "max_pixels": config.max_pixels,

@@ -345,10 +345,19 @@ def test_a_wrong_command_line(arguments, capsys):
 
 def test_the_embedding_table_may_stay_in_host_memory(checkpoint, tmp_path):
     opened = open_checkpoint(str(checkpoint))
-    export(opened, tmp_path / "repository", Options("bf16", "torch", Limits(2, 3, 40), embedding="host"))
+    export(opened, tmp_path / "repository", Options("bf16", "torch", Limits(2, 3, 40), offload=("embedding",)))
     settings = json.loads((tmp_path / "repository" / "alpamayo_reasoner" / "1" / "reasoner.json").read_text())
-    assert settings["embedding"] == "host"
+    assert settings["offload"] == ["embedding"]
     opened.vlm.tie_word_embeddings = True
-    with pytest.raises(ExportError, match=r"--embedding host: .* nothing would be saved"):
-        export(opened, tmp_path / "other", Options("bf16", "torch", Limits(2, 3, 40), embedding="host"))
+    with pytest.raises(ExportError, match=r"--offload embedding: .* nothing would be saved"):
+        export(opened, tmp_path / "other", Options("bf16", "torch", Limits(2, 3, 40), offload=("embedding",)))
     assert not (tmp_path / "other").exists()
+
+
+def test_what_the_command_is_told_to_offload_is_offloaded(checkpoint, tmp_path):
+    output = tmp_path / "repository"
+    assert cli.main([str(checkpoint), "--output", str(output), "--offload", "vision", "embedding"]) == 0
+    folder = output / "alpamayo_reasoner" / "1"
+    assert json.loads((folder / "reasoner.json").read_text())["offload"] == ["vision", "embedding"]
+    blocks = Reasoner(folder, torch.device("cpu")).model.model.visual.blocks
+    assert [type(block).__name__ for block in blocks] == ["Streamed"] * len(blocks) != []

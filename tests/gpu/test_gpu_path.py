@@ -106,7 +106,7 @@ def test_teacher_forced_logits_are_near_the_cpu_s(exported, reference_logits, ca
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 2e-2)])
 def test_thoughts_decoded_together_have_the_logits_of_each_alone(exported, precision, tolerance):
-    """Relative L2; with recorded steps."""
+    """Relative L2, with recorded steps. What little a thought saw of another, only float32 would show."""
     case = golden_case("sampled")
     reasoner = Reasoner(exported(precision, "torch") / "alpamayo_reasoner" / "1", GPU, record)
     thoughts = range(case.meta["num_traj_samples"])

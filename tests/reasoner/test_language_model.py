@@ -9,6 +9,7 @@ from reasoner.attention import causal, masked, split
 from reasoner.language_model import LanguageModel
 from reasoner.reasoner import _load_model
 from reasoner.settings import ReasonerSettings
+from reasoner.vision import Streamed, VisionTower
 from transformers import DynamicCache
 
 N, HEADS, KV_HEADS, HEAD_DIM = 3, 4, 2, 16
@@ -91,7 +92,7 @@ def test_weights_are_shared_with_transformers(reasoner):
 def test_an_embedding_table_in_host_memory_never_leaves_it(reasoner_folder):
     """The device is the pretended one of tensors without numbers: what was moved there would be gone."""
     settings = ReasonerSettings.load(reasoner_folder)
-    there = _load_model(reasoner_folder, replace(settings, embedding="host"), torch.device("meta"))
+    there = _load_model(reasoner_folder, replace(settings, offload=("embedding",)), torch.device("meta"))
     devices = {name: weight.device.type for name, weight in there.named_parameters()}
     assert devices.pop("model.language_model.embed_tokens.weight") == "cpu"
     assert set(devices.values()) == {"meta"}
@@ -117,3 +118,31 @@ def test_in_bf16_it_is_as_near_float32_as_transformers_own(reasoner_folder, reas
     error, their_error = ((x.float() - wanted).norm() / wanted.norm() for x in (found, theirs))
     assert 1e-4 < their_error < 3e-2
     assert error < 1.2 * their_error
+
+
+@torch.inference_mode()
+def test_a_vision_tower_in_host_memory_sees_the_same(reasoner_folder, reasoner, scene):
+    settings = ReasonerSettings.load(reasoner_folder)
+    offloaded = replace(settings, offload=("vision",))
+    there = _load_model(reasoner_folder, offloaded, torch.device("meta")).model.visual
+    inner = [it.inner for it in (*there.blocks, there.merger, *there.deepstack_merger_list)]
+    assert {weight.device.type for module in inner for weight in module.parameters()} == {"cpu"}
+    assert {weight.device.type for weight in there.parameters()} == {"meta"}
+
+    looked = reasoner.look(scene.request())
+    here = VisionTower(_load_model(reasoner_folder, offloaded, torch.device("cpu")).model.visual)
+    (found, *found_deepstack), (wanted, *wanted_deepstack) = (
+        (seen, *deepstack)
+        for seen, deepstack in (it(looked.pixel_values, looked.image_grid_thw) for it in (here, reasoner.vision))
+    )
+    assert torch.equal(found, wanted)
+    assert len(found_deepstack) == len(wanted_deepstack) > 0
+    assert all(map(torch.equal, found_deepstack, wanted_deepstack))
+
+
+def test_streamed_weights_are_where_their_inputs_are():
+    """On a pretended device: what came out would be on the host if the weights had stayed there."""
+    streamed = Streamed(torch.nn.Linear(3, 5), torch.device("meta"))
+    assert streamed(torch.ones(2, 3, device="meta")).is_meta
+    assert not any(weight.is_meta for weight in streamed.inner.parameters())
+    assert list(streamed.parameters()) == []

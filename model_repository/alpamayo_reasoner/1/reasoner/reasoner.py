@@ -20,7 +20,7 @@ from reasoner.request import ReasonerRequest
 from reasoner.sampling import next_tokens, thought_uniforms
 from reasoner.settings import ReasonerSettings
 from reasoner.stop_rules import StopRules
-from reasoner.vision import VisionTower
+from reasoner.vision import VisionTower, stream
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -246,7 +246,9 @@ def _load_model(folder: Path, settings: ReasonerSettings, device: torch.device) 
     problems = {what: keys for what, keys in loading.items() if keys}
     if problems:
         raise RuntimeError(f"the weights in {folder} do not fit its config.json: {problems}")
-    if settings.embedding == "host":
+    if "vision" in settings.offload:
+        stream(model.model.visual, device)
+    if "embedding" in settings.offload:
         table = model.get_input_embeddings()
         model.set_input_embeddings(None)  # aside: it is never to take room on the device
         model.to(device).set_input_embeddings(table)

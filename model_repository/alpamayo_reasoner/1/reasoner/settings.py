@@ -17,7 +17,7 @@ class Prompt:
 @dataclass(frozen=True)
 class ReasonerSettings:
     precision: str  # fp32 or bf16: the network's and the KV cache's
-    embedding: str  # gpu or host: where the token embeddings lie, if the rest is on a GPU
+    offload: tuple[str, ...]  # what stays in host memory where the rest is on a GPU: embedding, vision
     max_images: int
     max_trajectories: int  # sets x samples
     max_generation_length: int  # tokens a thought
@@ -36,4 +36,4 @@ class ReasonerSettings:
     @classmethod
     def load(cls, folder: Path) -> "ReasonerSettings":
         values = json.loads((folder / "reasoner.json").read_text())
-        return cls(**{**values, "prompt": Prompt(**values["prompt"])})
+        return cls(**{**values, "offload": tuple(values["offload"]), "prompt": Prompt(**values["prompt"])})

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionAttention,
     Qwen3VLVisionModel,
@@ -24,7 +25,8 @@ class VisionTower:
 
     def __init__(self, model: Qwen3VLVisionModel) -> None:
         model.patch_embed = _PatchEmbed(model.patch_embed)
-        for block in model.blocks:
+        for module in model.blocks:
+            block = module.inner if isinstance(module, Streamed) else module
             block.attn = _ImageAttention(block.attn)
         self._model = model
         self._tables = lru_cache(maxsize=4)(self._make_tables)  # cameras are the same from request to request
@@ -58,6 +60,33 @@ class VisionTower:
             "position_ids": position_ids.to(device),
             "cu_seqlens": get_vision_attention_seqlens(grid_thw, model.config)[0],  # read on the host
         }
+
+
+class Streamed(nn.Module):
+    """A module whose weights stay in host memory, and are on the device for as long as it runs."""
+
+    def __init__(self, inner: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self._hidden, self._device = (inner,), device  # in a tuple: what moves this module leaves that one alone
+        if device.type == "cuda":
+            for weight in inner.parameters():
+                weight.data = weight.data.pin_memory()
+
+    @property
+    def inner(self) -> nn.Module:
+        return self._hidden[0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        weights = {name: it.to(self._device, non_blocking=True) for name, it in self.inner.named_parameters()}
+        return functional_call(self.inner, weights, args, kwargs)
+
+
+def stream(model: Qwen3VLVisionModel, device: torch.device) -> None:
+    """Keeps in host memory what of the tower is large: its layers, and what makes tokens of patches."""
+    for modules in (model.blocks, model.deepstack_merger_list):
+        for i, module in enumerate(modules):
+            modules[i] = Streamed(module, device)
+    model.merger = Streamed(model.merger, device)
 
 
 class _PatchEmbed(nn.Module):
