@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from alpamayo_demo.road.situations import Situation
+from alpamayo_export import random_checkpoint
 from alpamayo_export.checkpoint import sha256
+from alpamayo_export.export import weight_shapes
+from alpamayo_export.layout import QWEN_TOKENS, make_tokenizer
 from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
 from safetensors import safe_open
 
@@ -30,6 +33,21 @@ def test_every_committed_result_has_a_table():
         assert f"<!-- {name} -->\n| " in README
         result = json.loads((RESULTS / name).read_text())
         assert result["gpu"] == result["machine"]["gpu"]
+
+
+def test_gpu_memory_of_the_weights(tmp_path):
+    """By the shapes that a checkpoint of the released size must have."""
+    tokenizer = make_tokenizer([], QWEN_TOKENS, random_checkpoint.FIRST_QWEN_TOKEN)
+    random_checkpoint.write_layout(tmp_path, random_checkpoint._released(36), tokenizer)
+    sizes = {name: 2 * math.prod(shape) for name, shape in weight_shapes(tmp_path)[1].items()}
+    streamed = ("vlm.model.visual.blocks.", "vlm.model.visual.merger.", "vlm.model.visual.deepstack_merger_list.")
+    vision = sum(n for name, n in sizes.items() if name.startswith(streamed))
+    embedding = sizes["vlm.model.language_model.embed_tokens.weight"]
+    everything = f"{sum(sizes.values()) / 1e9:.1f}"
+    (row,) = (cells for cells in rows_of("| GB (10^9 bytes) |") if cells[0] == "weights")
+    assert row[1:] == [everything] * 3 + [f"{(sum(sizes.values()) - vision - embedding) / 1e9:.1f}"]
+    assert f"the table of tokens ({embedding / 1e9:.1f} GB)" in README
+    assert f"the vision tower ({vision / 1e9:.1f} GB)" in README
 
 
 def test_gpu_memory():
