@@ -13,6 +13,7 @@ import torch
 from alpamayo_export.checkpoint import Weights
 from alpamayo_export.denoiser import ActionInProj
 from alpamayo_export.export import Checkpoint, model_dtype
+from alpamayo_model_repository.random_weights import randomise
 from torch import Tensor, nn
 from transformers import (
     DynamicCache,
@@ -62,7 +63,11 @@ class Baseline:
             self.action_in_proj = ActionInProj(config.action_in_proj, checkpoint.expert.hidden_size)
             self.action_out_proj = nn.Linear(checkpoint.expert.hidden_size, 2)
         for name in ("vlm", "expert", "action_in_proj", "action_out_proj"):
-            _load(getattr(self, name), weights, f"{name}.", model_dtype(config))
+            if name == "vlm" and config.random_vlm_seed is not None:
+                randomise(self.vlm, config.random_vlm_seed)
+                self.vlm.eval().requires_grad_(False)
+            else:
+                _load(getattr(self, name), weights, f"{name}.", model_dtype(config))
 
     @torch.inference_mode()
     def __call__(

@@ -1,9 +1,10 @@
 """Every benchmark in one go, with random weights of the released size: for a machine with a GPU and no network.
 
 It wants a Python that has torch (a CUDA build) and transformers, and what `make wheels` fetched elsewhere. They go into
-a virtual environment that also sees those two. A checkpoint is written and exported, then every benchmark
-runs, each within its own time: one that fails or takes too long does not stop the others. Checkpoint and repository
-stay in the work folder, and are not made again: what there was no time for can follow with `--only`.
+a virtual environment that also sees those two. A checkpoint is written and exported; where there is little room on disk
+or in memory, its vision-language model is not: it is drawn on the GPU whenever it is loaded. Then every benchmark runs,
+each within its own time: one that fails or takes too long does not stop the others. Checkpoint and repository stay in
+the work folder, and are not made again: what there was no time for can follow with `--only`.
 
 In the output folder come to be: a JSON file for each benchmark, `log.txt`, and `summary.json`.
 """
@@ -26,8 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 OWN = (ROOT / "client", ROOT, ROOT / "demo")  # installed as they lie here: the benchmarks read other files of the clone
 MOST_TRAJECTORIES = 32  # of an export with the default limits
 GRACE_S = 30.0  # for a benchmark that is told to stop, and its server
-# Bytes on disk, in all: checkpoint and repository, and what a TensorRT engine is kept in.
-DISK_BYTES = {"released": 52e9, "small": 12e9, "tiny": 2e9}
+# Bytes on disk, in all: checkpoint and repository, and what a TensorRT engine is kept in; and the same without the
+# vision-language model's weights.
+DISK_BYTES = {"released": (52e9, 17e9), "small": (12e9, 4e9), "tiny": (2e9, 2e9)}
+MEMORY_BYTES = {"released": 40e9, "small": 12e9, "tiny": 0}  # of the host: the weights on their way, twice in memory.py
 MAKE_CHECKPOINT = {"released": ["released"], "small": ["released", "--layers", "4"], "tiny": ["tiny"]}
 LENT = ("torch", "transformers", "pip")
 LENT_IF_THERE = ("cuda-bindings", "cuda-pathfinder")  # for frames in CUDA shared memory
@@ -69,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
         args.work.mkdir(parents=True, exist_ok=True)
         work, output = args.work.resolve(), args.output.resolve()
-        check_disk(work, args.size)
+        without_vlm = short_of_room(work, args.size)
         python = make_environment(work, args.wheels.resolve(), output / "log.txt")
-        steps = benchmarks(python, work, output, args.size, args.rounds, args.seconds)
+        steps = benchmarks(python, work, output, args.size, args.rounds, args.seconds, without_vlm)
         outcomes = []
         for step in steps:
             if step.name in ("checkpoint", "repository", *(args.only or [it.name for it in steps])):
@@ -118,7 +121,9 @@ def parser() -> argparse.ArgumentParser:
 BENCHMARKS = ("latency", "stages", "handover", "load", "memory")
 
 
-def benchmarks(python: Path, work: Path, output: Path, size: str, rounds: int, seconds: float) -> list[Step]:
+def benchmarks(
+    python: Path, work: Path, output: Path, size: str, rounds: int, seconds: float, without_vlm: bool
+) -> list[Step]:
     """Everything, in order: what matters most comes first."""
     checkpoint, repository = work / size / "checkpoint", work / size / "repository"
     tool = {name: str(python.with_name(f"alpamayo-{name}")) for name in ("make-checkpoint", "export")}
@@ -128,10 +133,11 @@ def benchmarks(python: Path, work: Path, output: Path, size: str, rounds: int, s
         return Step(name, [*words, "--output", str(output / f"{name}.json")], limit_s, needs=repository)
 
     many = ("--rounds", str(rounds))
+    left_out = ["--without-vlm"] if without_vlm else []
     return [
         Step(
             "checkpoint",
-            [tool["make-checkpoint"], *MAKE_CHECKPOINT[size], "--output", str(checkpoint)],
+            [tool["make-checkpoint"], *MAKE_CHECKPOINT[size], *left_out, "--output", str(checkpoint)],
             180,
             checkpoint,
         ),
@@ -145,15 +151,34 @@ def benchmarks(python: Path, work: Path, output: Path, size: str, rounds: int, s
     ]
 
 
-def check_disk(work: Path, size: str) -> None:
-    """Raises CannotRun unless what is still to be written fits."""
+def short_of_room(work: Path, size: str) -> bool:
+    """Whether the vision-language model's weights are not to be written; said if so.
+
+    Raises CannotRun: the rest does not fit either.
+    """
     there = sum(path.stat().st_size for path in (work / size).rglob("*") if path.is_file())
-    free, wanted = shutil.disk_usage(work).free, DISK_BYTES[size] - there
-    if free < wanted:
+    disk, memory = shutil.disk_usage(work).free + there, available_memory()
+    whole, without_vlm = DISK_BYTES[size]
+    if disk >= whole and memory >= MEMORY_BYTES[size]:
+        return False
+    found = f"{work} has {disk / 1e9:.1f} GB of disk for this, the host {memory / 1e9:.1f} GB of memory"
+    if disk < without_vlm:
         raise CannotRun(
-            f"{work} has {free / 1e9:.1f} GB free, wanted {wanted / 1e9:.1f} GB for a checkpoint of the size "
-            f"{size} and what is exported from it; name another folder (--work), or a smaller size (--size small)"
+            f"{found}; wanted {without_vlm / 1e9:.0f} GB of disk at least for a checkpoint of the size {size} and what "
+            "is exported from it; name another folder (--work), or a smaller size (--size small)"
         )
+    print(
+        f"{found}; for all weights wanted {whole / 1e9:.0f} and {MEMORY_BYTES[size] / 1e9:.0f} GB: those of the "
+        "vision-language model will be drawn on the GPU",
+        flush=True,
+    )
+    return True
+
+
+def available_memory() -> int:
+    """Bytes that the host can still give."""
+    (line,) = (it for it in Path("/proc/meminfo").read_text().splitlines() if it.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
 
 
 def make_environment(work: Path, wheels: Path, log: Path) -> Path:

@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import on_a_gpu
 import pytest
 import wheels
+from alpamayo_export import make_checkpoint
 from on_a_gpu import DONE, KEPT, NO_TIME, CannotRun, Outcome, Step
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -141,7 +143,7 @@ def test_every_benchmark_is_there_and_takes_what_it_is_given(tmp_path):
     """`--help` behind the rest: argparse refuses what it does not know before it helps."""
     from importlib import import_module
 
-    steps = on_a_gpu.benchmarks(tmp_path / "python", tmp_path, tmp_path, "released", 5, 60.0)
+    steps = on_a_gpu.benchmarks(tmp_path / "python", tmp_path, tmp_path, "released", 5, 60.0, False)
     assert [it.name for it in steps] == ["checkpoint", "repository", *on_a_gpu.BENCHMARKS]
     for it in steps[2:]:
         script, *arguments = it.command[1:]
@@ -151,15 +153,45 @@ def test_every_benchmark_is_there_and_takes_what_it_is_given(tmp_path):
         assert stopped.value.code == 0
 
 
-def test_too_small_a_disk_is_told_before_anything(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(on_a_gpu.shutil, "disk_usage", lambda path: on_a_gpu.shutil._ntuple_diskusage(1e11, 9e10, 1e10))
+@pytest.fixture
+def has(monkeypatch):
+    """Sets how many bytes this machine has: free on disk, available in memory."""
+
+    def set_to(disk, memory):
+        monkeypatch.setattr(on_a_gpu.shutil, "disk_usage", lambda path: SimpleNamespace(free=disk))
+        monkeypatch.setattr(on_a_gpu, "available_memory", lambda: memory)
+
+    return set_to
+
+
+def test_too_small_a_disk_is_told_before_anything(tmp_path, has, capsys):
+    has(10e9, 100e9)
     assert on_a_gpu.main(["wheels", str(tmp_path / "output"), "--work", str(tmp_path / "work")]) == 1
-    assert "has 10.0 GB free, wanted 52.0 GB" in capsys.readouterr().err
-    made = tmp_path / "work" / "small" / "checkpoint"
+    assert "has 10.0 GB of disk for this, the host 100.0 GB of memory; wanted 17 GB" in capsys.readouterr().err
+
+
+def test_what_is_written_already_needs_no_room(tmp_path, has):
+    has(8e9, 100e9)
+    assert on_a_gpu.short_of_room(tmp_path, "small")
+    made = tmp_path / "small" / "checkpoint"
     made.mkdir(parents=True)
     with (made / "model.safetensors").open("wb") as file:
         file.truncate(4_000_000_000)  # sparse
-    on_a_gpu.check_disk(tmp_path / "work", "small")  # 12 GB, of which 4 are there
+    assert not on_a_gpu.short_of_room(tmp_path, "small")
+
+
+@pytest.mark.parametrize(("disk", "memory"), [(40e9, 100e9), (60e9, 30e9)])
+def test_where_there_is_little_room_weights_are_drawn_on_the_gpu(tmp_path, has, capsys, disk, memory):
+    has(disk, memory)
+    assert on_a_gpu.short_of_room(tmp_path, "released")
+    assert "will be drawn on the GPU" in capsys.readouterr().out
+    (checkpoint, *_) = on_a_gpu.benchmarks(tmp_path / "python", tmp_path, tmp_path, "released", 5, 60.0, True)
+    arguments = make_checkpoint.parser().parse_args(checkpoint.command[1:])
+    assert (arguments.size, arguments.without_vlm) == ("released", True)
+
+
+def test_the_memory_that_this_machine_has():
+    assert 1e8 < on_a_gpu.available_memory() < 1e14
 
 
 def test_no_wheels(tmp_path, capsys):

@@ -25,6 +25,8 @@ _KNOWN_TARGETS = {
     "hist_traj_tokenizer_cfg": ("DeltaTrajectoryTokenizer",),
     "traj_tokenizer_cfg": ("DiscreteTrajectoryTokenizer",),
 }
+RANDOM_VLM_SEED = "random_vlm_seed"
+"""config.json's key where the vision-language model's weights are not stored, but drawn; for measurements alone."""
 _TRAJ_TOKENS = ("history", "future", "history_start", "future_start", "history_end", "future_end")
 
 
@@ -77,6 +79,7 @@ class AlpamayoConfig:
     action_in_proj: ActionInProjConfig
     action_space: ActionSpaceConfig
     history_tokenizer: HistoryTokenizerConfig
+    random_vlm_seed: int | None
 
 
 def read_config(checkpoint: Path) -> AlpamayoConfig:
@@ -115,6 +118,7 @@ def read_config(checkpoint: Path) -> AlpamayoConfig:
             ),
             action_space=_action_space(parts["action_space_cfg"]),
             history_tokenizer=_history_tokenizer(parts["hist_traj_tokenizer_cfg"]),
+            random_vlm_seed=_get(raw, RANDOM_VLM_SEED, int) if RANDOM_VLM_SEED in raw else None,
         )
     )
 
@@ -143,6 +147,7 @@ def _checked(config: AlpamayoConfig) -> AlpamayoConfig:
         "an even num_fourier_feats >= 4": config.action_in_proj.num_fourier_feats >= 4
         and config.action_in_proj.num_fourier_feats % 2 == 0,
         "num_enc_layers >= 1": config.action_in_proj.num_enc_layers >= 1,
+        f"0 <= {RANDOM_VLM_SEED} < 2**32, if it is there": 0 <= (config.random_vlm_seed or 0) < 2**32,
     }
     wrong = [rule for rule, holds in sane.items() if not holds]
     if wrong:

@@ -61,18 +61,25 @@ def open_checkpoint(name_or_path: str) -> Checkpoint:
     headers = weights.headers()
     check_types({name: kind for name, (_, kind) in headers.items()})
     needed, optional = _shapes(configs)
+    needed = stored(needed, configs[0])
     check_shapes({name: shape for name, (shape, _) in headers.items()}, needed | optional, optional)
     return Checkpoint(folder, *configs, weights)
 
 
 def weight_shapes(folder: Path) -> tuple[AlpamayoConfig, Shapes]:
-    """The config of a checkpoint's folder, and the shapes of the weights that it must hold.
+    """The config of a checkpoint's folder, and the shapes of the weights that make up its model.
 
     Raises:
         ExportError: as open_checkpoint, but for the weights, which need not be there.
     """
     configs = _read_configs(folder)
     return configs[0], _shapes(configs)[0]
+
+
+def stored(shapes: Shapes, config: AlpamayoConfig) -> dict[str, tuple[int, ...]]:
+    """Of the weights that make up the model, those that the checkpoint's files hold."""
+    drawn = config.random_vlm_seed is not None
+    return {name: shape for name, shape in shapes.items() if not (drawn and name.startswith("vlm."))}
 
 
 _Configs = tuple[AlpamayoConfig, Path, Any, Any]  # with the vision-language model's folder and config, and the expert's
@@ -86,7 +93,7 @@ def _read_configs(folder: Path) -> _Configs:
 
 
 def _shapes(configs: _Configs) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Of the weights that a checkpoint must hold, and of those that it may."""
+    """Of the weights that make up the model, and of those that a checkpoint may hold too."""
     config, _, vlm, expert = configs
     with torch.device("meta"):
         step = DenoisingStep(config.action_in_proj, expert)
@@ -126,6 +133,10 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         if gpu:
             repo.put_on_gpu(repository)
         weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
+        if checkpoint.config.random_vlm_seed is not None:
+            weight_bytes += (
+                sum(math.prod(it) for it in vlm_shapes(checkpoint.vlm).values()) * PRECISIONS[precision].itemsize
+            )
         # 16 slivers of 200 : 1 would make a prompt twice as long; a pool for them would be memory that no one uses.
         usual_kv = _kv_cache(checkpoint, precision, options.limits, text_tokens, USUAL_ASPECT)
         flags = tritonserver_flags(weight_bytes, usual_kv.max_bytes, gpu)
@@ -209,13 +220,15 @@ def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, option
     prompt = render_prompt(tokenizer)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     checkpoint.vlm.save_pretrained(folder)
-    repo.write_reasoner_weights(checkpoint.weights, folder)
+    if config.random_vlm_seed is None:
+        repo.write_reasoner_weights(checkpoint.weights, folder)
     history = config.history_tokenizer
     repo.write_json(
         folder / "reasoner.json",
         {
             "precision": precision,
             "offload": list(options.offload),
+            "random_seed": config.random_vlm_seed,
             **dataclasses.asdict(options.limits),
             "min_pixels": config.min_pixels,
             "max_pixels": config.max_pixels,

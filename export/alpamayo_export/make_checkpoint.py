@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from alpamayo_export.random_checkpoint import write_random_checkpoint
 
     try:
-        size = write_random_checkpoint(args.output, args.size, args.layers, args.seed)
+        size = write_random_checkpoint(args.output, args.size, args.layers, args.seed, args.without_vlm)
     except (ExportError, OSError) as error:
         print(f"alpamayo-make-checkpoint: {error}", file=sys.stderr)
         return 1
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     )
     cli.add_argument(
         "--seed", type=int, default=0, help="the same seed makes the same weights on a GPU, or on a CPU, not across (0)"
+    )
+    cli.add_argument(
+        "--without-vlm",
+        action="store_true",
+        help="leave out the vision-language model's weights (17 of 22 GB): what loads it draws them from the seed, "
+        "on the device where they stay; for where disk or memory is short",
     )
     return cli
 

@@ -7,12 +7,13 @@ from math import prod
 from pathlib import Path
 
 import torch
+from alpamayo_model_repository.random_weights import random_weight, seed_of_weight
 from tqdm import tqdm
 
 from alpamayo_export.checkpoint import Shapes, save_tensors
-from alpamayo_export.config import Json
+from alpamayo_export.config import RANDOM_VLM_SEED, Json
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import model_dtype, weight_shapes
+from alpamayo_export.export import model_dtype, stored, weight_shapes
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, Sizes, make_tokenizer, write_layout
 
 SHARD_BYTES = 2_000_000_000
@@ -20,11 +21,21 @@ RELEASED_LAYERS, RELEASED_VISION_LAYERS, TINY_LAYERS = 36, 27, 4
 FIRST_QWEN_TOKEN = 151643  # of Qwen's special ones: its vocabulary comes before
 
 
-def write_random_checkpoint(output: Path, size: str, layers: int | None = None, seed: int = 0) -> int:
+def write_random_checkpoint(
+    output: Path, size: str, layers: int | None = None, seed: int = 0, without_vlm: bool = False
+) -> int:
     """How many bytes of weights were written to the folder `output`, which comes to be whole or not at all.
 
     They are drawn on the GPU where torch sees one: in seconds there, in minutes on a CPU. The same seed gives the same
     weights on either, but other ones on the other.
+
+    Args:
+        output: a folder that is new, or empty.
+        size: released or tiny.
+        layers: of the language model and the expert; None: all.
+        seed: of the weights.
+        without_vlm: leaves out the vision-language model's weights. `config.json` says so, and whoever loads the model
+            draws them from the seed on the device where they stay: the same ones as if they had been written.
 
     Raises:
         ExportError: `output` holds something, or a number makes no sense.
@@ -44,6 +55,8 @@ def write_random_checkpoint(output: Path, size: str, layers: int | None = None, 
             write_layout(unfinished, _released(layers or RELEASED_LAYERS), tokenizer)
         else:
             write_layout(unfinished, _tiny(layers or TINY_LAYERS), make_tokenizer([], SMALL_TOKENS))
+        if without_vlm:
+            _draw_vlm_when_loaded(unfinished / "config.json", seed)
         written = _write_weights(unfinished, seed)
         unfinished.rename(output)  # over an empty folder too
     return written
@@ -133,22 +146,27 @@ def _rope(sections: list[int]) -> Json:
     return {"rope_type": "default", "rope_theta": 5e6, "mrope_section": sections, "mrope_interleaved": True}
 
 
+def _draw_vlm_when_loaded(config: Path, seed: int) -> None:
+    config.write_text(json.dumps({**json.loads(config.read_text()), RANDOM_VLM_SEED: seed}, indent=2) + "\n")
+
+
 def _write_weights(folder: Path, seed: int) -> int:
     """Shard by shard, so that no more than SHARD_BYTES are in memory (or one tensor, if it is larger)."""
     config, shapes = weight_shapes(folder)
     dtype = model_dtype(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    numbers = {name: i for i, name in enumerate(shapes)}
+    shapes = stored(shapes, config)
     shards = list(_shards(shapes, dtype.itemsize))
     weight_map: dict[str, str] = {}
     total = sum(prod(shape) for shape in shapes.values()) * dtype.itemsize
-    names = {name: i for i, name in enumerate(shapes)}
     with tqdm(total=total, unit="B", unit_scale=True, desc="random weights", delay=2) as progress:
         for number, shard in enumerate(shards, start=1):
             file = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
             tensors = {}
             for name in shard:
-                generator = torch.Generator(device).manual_seed(seed << 20 | names[name])
-                tensors[name] = _random(shapes[name], dtype, generator).cpu()
+                own_seed = seed_of_weight(seed, numbers[name])
+                tensors[name] = random_weight(shapes[name], dtype, device, own_seed).cpu()
                 progress.update(tensors[name].nbytes)
             save_tensors(tensors, folder / file)
             weight_map |= dict.fromkeys(shard, file)
@@ -169,12 +187,3 @@ def _shards(shapes: Shapes, itemsize: int) -> Iterator[list[str]]:
         shard.append(name)
         size += more
     yield shard
-
-
-def _random(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    """Norms and biases are one, and what is multiplied keeps about the size of what it is given: nothing overflows."""
-    if len(shape) < 2:
-        return torch.ones(shape, dtype=dtype)
-    return torch.empty(shape, dtype=dtype, device=generator.device).normal_(
-        std=prod(shape[1:]) ** -0.5, generator=generator
-    )

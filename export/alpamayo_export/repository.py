@@ -28,7 +28,14 @@ FLAGS = "tritonserver_flags"
 
 # What every stage needs beside its model.py: it must stand on its own.
 _SHARED = {
-    REASONER: ("contract.py", "cuda_graph.py", "ego_history.py", "kv_checksum.py", "triton_adapter.py"),
+    REASONER: (
+        "contract.py",
+        "cuda_graph.py",
+        "ego_history.py",
+        "kv_checksum.py",
+        "random_weights.py",
+        "triton_adapter.py",
+    ),
     DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "triton_adapter.py"),
     UNICYCLE: ("contract.py", "ego_history.py", "triton_adapter.py"),
 }

@@ -11,6 +11,9 @@ from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, wr
 from alpamayo_export.limits import Limits
 from alpamayo_export.make_checkpoint import main
 from alpamayo_export.vlm import build_tokenizer, render_prompt
+from baseline import Baseline
+from checkpoint_copy import CheckpointCopy
+from reasoner.reasoner import Reasoner
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -91,6 +94,52 @@ def test_weights_depend_on_the_seed_alone_and_come_in_shards(tiny, tmp_path, mon
     open_checkpoint(str(tmp_path / "same"))
     other = open_checkpoint(str(tmp_path / "other")).weights.read(["vlm.lm_head.weight"])
     assert not torch.equal(other["vlm.lm_head.weight"], whole["vlm.lm_head.weight"])
+
+
+@pytest.mark.parametrize(("precision", "offload"), [("fp32", ()), ("bf16", ("embedding", "vision"))])
+def test_without_the_vlm_its_weights_are_drawn_when_it_is_loaded(tiny, tmp_path, precision, offload):
+    """The same ones as if they had been written, buffers too, and the models think alike."""
+    assert main(["tiny", "--without-vlm", "--output", str(tmp_path / "checkpoint")]) == 0
+    kept = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    whole = load_file(tiny / "model.safetensors")
+    assert kept.keys() == {name for name in whole if not name.startswith("vlm.")}
+    assert all(torch.equal(kept[name], whole[name]) for name in kept)
+
+    loaded, said = {}, []
+    for name, source in {"written": tiny, "drawn": tmp_path / "checkpoint"}.items():
+        opened = open_checkpoint(str(source))
+        export(opened, tmp_path / name, Options(precision, "torch", Limits(2, 2, 8), offload))
+        loaded[name] = Reasoner(tmp_path / name / "alpamayo_reasoner" / "1", torch.device("cpu"), log=said.append).model
+    assert not list((tmp_path / "drawn").rglob("*.safetensors"))
+    assert any("random weights (seed 0)" in it for it in said)
+    if precision == "fp32":  # bf16 is drawn as bf16, and this checkpoint's type is float32
+        written, drawn = (dict(model.state_dict()) for model in loaded.values())
+        assert all(torch.equal(written[name], drawn[name]) for name in written)
+    written, drawn = (dict(model.named_buffers()) for model in loaded.values())
+    assert all(torch.equal(written[name], drawn[name]) for name in written)
+    assert not any(model.training or next(model.parameters()).requires_grad for model in loaded.values())
+
+
+def test_a_baseline_draws_the_same_vlm(tiny, tmp_path):
+    assert main(["tiny", "--without-vlm", "--output", str(tmp_path / "checkpoint")]) == 0
+    written, drawn = (
+        Baseline(open_checkpoint(str(it)), torch.device("cpu"), torch.float32) for it in (tiny, tmp_path / "checkpoint")
+    )
+    for part in ("vlm", "expert", "action_out_proj"):
+        one, other = getattr(written, part).state_dict(), getattr(drawn, part).state_dict()
+        assert all(torch.equal(one[name], other[name]) for name in one), part
+
+
+def test_weights_that_are_there_and_to_be_drawn(tiny, tmp_path):
+    copy = CheckpointCopy.make(tiny, tmp_path)
+    wrong = {
+        0: "unknown: vlm.lm_head.weight",
+        -1: "0 <= random_vlm_seed < 2**32",
+        2**32: "0 <= random_vlm_seed < 2**32",
+    }
+    for seed, why in {**wrong, None: "random_vlm_seed must be a int"}.items():
+        copy.edit_config(lambda config, seed=seed: config.update(random_vlm_seed=seed))
+        assert why in copy.refusal()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 from cuda_graph import Record
+from random_weights import randomise
 from torch import Tensor
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers.initialization import no_init_weights
 
 from reasoner.attention import causal, masked
 from reasoner.decoding import Decoder
@@ -95,7 +97,7 @@ class Reasoner:
         self.settings = ReasonerSettings.load(folder)
         self.device = device
         self.tokenizer = PromptTokenizer(folder / "tokenizer.json", self.settings)
-        self.model = _load_model(folder, self.settings, device)
+        self.model = _load_model(folder, self.settings, device, log)
         text = self.text_config = self.model.config.text_config
         self.frames = FrameReader(device, log)
         self.vision = VisionTower(self.model.model.visual)
@@ -235,23 +237,39 @@ class Reasoner:
         return Thoughts(kv_cache, kv_owner, torch.tensor(after, dtype=torch.int32), tokens, complete)
 
 
-def _load_model(folder: Path, settings: ReasonerSettings, device: torch.device) -> Qwen3VLForConditionalGeneration:
-    model, loading = Qwen3VLForConditionalGeneration.from_pretrained(
-        folder,
-        dtype=DTYPES[settings.precision],
-        attn_implementation="sdpa",
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    problems = {what: keys for what, keys in loading.items() if keys}
-    if problems:
-        raise RuntimeError(f"the weights in {folder} do not fit its config.json: {problems}")
+def _load_model(
+    folder: Path, settings: ReasonerSettings, device: torch.device, log: Callable[[str], None] = print
+) -> Qwen3VLForConditionalGeneration:
+    """On the device, but for what stays in host memory."""
+    model = _weights(folder, settings, device, log)
     if "vision" in settings.offload:
         stream(model.model.visual, device)
     if "embedding" in settings.offload:
         table = model.get_input_embeddings()
         model.set_input_embeddings(None)  # aside: it is never to take room on the device
-        model.to(device).set_input_embeddings(table)
+        model.to(device).set_input_embeddings(table.cpu())
     else:
         model.to(device)
     return model.eval().requires_grad_(False)
+
+
+def _weights(
+    folder: Path, settings: ReasonerSettings, device: torch.device, log: Callable[[str], None]
+) -> Qwen3VLForConditionalGeneration:
+    """As the files hold them, in host memory; or random ones, drawn on the device."""
+    dtype, sdpa = DTYPES[settings.precision], "sdpa"
+    if settings.random_seed is not None:
+        log(f"random weights (seed {settings.random_seed}): for measurements, the answers mean nothing")
+        with device, no_init_weights():
+            model = Qwen3VLForConditionalGeneration._from_config(
+                Qwen3VLConfig.from_pretrained(folder), dtype=dtype, attn_implementation=sdpa
+            )
+        randomise(model, settings.random_seed)
+        return model
+    model, loading = Qwen3VLForConditionalGeneration.from_pretrained(
+        folder, dtype=dtype, attn_implementation=sdpa, local_files_only=True, output_loading_info=True
+    )
+    problems = {what: keys for what, keys in loading.items() if keys}
+    if problems:
+        raise RuntimeError(f"the weights in {folder} do not fit its config.json: {problems}")
+    return model

@@ -18,6 +18,7 @@ class Prompt:
 class ReasonerSettings:
     precision: str  # fp32 or bf16: the network's and the KV cache's
     offload: tuple[str, ...]  # what stays in host memory where the rest is on a GPU: embedding, vision
+    random_seed: int | None  # of weights that no file holds, for measurements; None: they are the checkpoint's
     max_images: int
     max_trajectories: int  # sets x samples
     max_generation_length: int  # tokens a thought

@@ -70,7 +70,7 @@ class Streamed(nn.Module):
         self._hidden, self._device = (inner,), device  # in a tuple: what moves this module leaves that one alone
         if device.type == "cuda":
             for weight in inner.parameters():
-                weight.data = weight.data.pin_memory()
+                weight.data = weight.data.cpu().pin_memory()
 
     @property
     def inner(self) -> nn.Module:
