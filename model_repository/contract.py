@@ -5,6 +5,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -26,8 +27,31 @@ NO_OWNER = -2  # a row of the KV cache that nobody attends to
 KV_BUCKET = 256  # the reasoner's KV caches have a multiple of so many rows, so that they come in few sizes
 
 
+SUBJECTS = (
+    # inputs of the three models
+    *("image_frames", "encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning"),
+    *("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "normalized_action"),
+    # request parameters
+    *("num_traj_samples", "num_traj_sets", "temperature", "top_p", "top_k", "max_generation_length"),
+    *("inference_steps", "seed", "deadline_ms"),
+)
+"""What a request can be refused for, in metrics."""
+
+
 class InvalidRequest(ValueError):
     """The request breaks the contract. The message says what came, what was wanted and what to do."""
+
+    @property
+    def subject(self) -> str:
+        """The first of SUBJECTS in the message, which names what it refuses before anything else; "other": none."""
+        found = re.search(rf"\b({'|'.join(SUBJECTS)})\b", str(self))
+        return found[1] if found else "other"
+
+
+class UnknownParameter(InvalidRequest):
+    """A request parameter of a name that there is not."""
+
+    subject = "unknown_parameter"
 
 
 class HandOverFailed(Exception):
@@ -83,7 +107,7 @@ def parse_parameters(parameters_json: str) -> Parameters:
     known = [field.name for field in fields(Parameters)]
     for name, value in values.items():
         if name not in known:
-            raise InvalidRequest(f"unknown request parameter {name!r}; known are {', '.join(known)}")
+            raise UnknownParameter(f"unknown request parameter {name!r}; known are {', '.join(known)}")
         _check_number(name, value)
     return Parameters(**values)
 

@@ -12,36 +12,41 @@ import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 from contract import Cancelled, HandOverFailed, InvalidRequest
+from stage_metrics import StageMetrics
 
 Tensors = dict[str, Any]
 
 
-def respond(requests: Iterable[Any], answer: Callable[[Any], Tensors]) -> list[Any]:
+def respond(requests: Iterable[Any], answer: Callable[[Any], Tensors], metrics: StageMetrics) -> list[Any]:
     """One response a request. `answer` takes a request and returns its output tensors by name."""
-    return [_respond_to_one(request, answer) for request in requests]
+    return [_respond_to_one(request, answer, metrics) for request in requests]
 
 
-def _respond_to_one(request: Any, answer: Callable[[Any], Tensors]) -> Any:
+def _respond_to_one(request: Any, answer: Callable[[Any], Tensors], metrics: StageMetrics) -> Any:
     # An exception out of execute() would fail the whole batch and may leak the requests' shared memory.
     try:
         wanted = set(request.requested_output_names())
         outputs = answer(request)
-        return pb_utils.InferenceResponse([_to_triton(name, x) for name, x in outputs.items() if name in wanted])
-    except InvalidRequest as error:
-        return _error(str(error), pb_utils.TritonError.INVALID_ARG)
-    except Cancelled as error:
-        pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone: nobody else is told
-        return _error(str(error), pb_utils.TritonError.CANCELLED)
-    except HandOverFailed as error:
-        pb_utils.Logger.log_error(str(error))
-        return _error(str(error), pb_utils.TritonError.INTERNAL)
+        response = pb_utils.InferenceResponse([_to_triton(name, x) for name, x in outputs.items() if name in wanted])
+        metrics.answered()
+        return response
     except Exception as error:
-        pb_utils.Logger.log_error(traceback.format_exc())
-        return _error(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+        metrics.failed(error)
+        return pb_utils.InferenceResponse(error=_triton_error(error))
 
 
-def _error(message: str, code: int) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+def _triton_error(error: Exception) -> Any:
+    """Also logged, where nobody but the caller would know otherwise."""
+    if isinstance(error, InvalidRequest):
+        return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+    if isinstance(error, Cancelled):
+        pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone
+        return pb_utils.TritonError(str(error), pb_utils.TritonError.CANCELLED)
+    if isinstance(error, HandOverFailed):
+        pb_utils.Logger.log_error(str(error))
+        return pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+    pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+    return pb_utils.TritonError(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
 
 def _to_triton(name: str, value: Any) -> Any:

@@ -34,10 +34,11 @@ _SHARED = {
         "ego_history.py",
         "kv_checksum.py",
         "random_weights.py",
+        "stage_metrics.py",
         "triton_adapter.py",
     ),
-    DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "triton_adapter.py"),
-    UNICYCLE: ("contract.py", "ego_history.py", "triton_adapter.py"),
+    DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "stage_metrics.py", "triton_adapter.py"),
+    UNICYCLE: ("contract.py", "ego_history.py", "stage_metrics.py", "triton_adapter.py"),
 }
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch", "transformers")
 

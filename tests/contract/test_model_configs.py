@@ -46,11 +46,16 @@ INPUTS = {
     "alpamayo_reasoner": IMAGES | OPTIONAL_HISTORY | CHOICES,
     "alpamayo_denoiser": PACKED
     | {"kv_checksum": ("INT64", [-1, 2], "optional"), "deadline_ns": ("INT64", [1], "optional")},
-    "alpamayo_unicycle": ACTIONS | {"action_owner": ("INT32", [-1])} | HISTORY,
+    "alpamayo_unicycle": ACTIONS
+    | {"action_owner": ("INT32", [-1])}
+    | HISTORY
+    | {"arrived_ns": ("INT64", [1], "optional")},
 }
 OUTPUTS = {
     "alpamayo": TRAJECTORIES | THOUGHTS,
-    "alpamayo_reasoner": PACKED | {"kv_checksum": ("INT64", [-1, 2]), "deadline_ns": ("INT64", [1])} | THOUGHTS,
+    "alpamayo_reasoner": PACKED
+    | {"kv_checksum": ("INT64", [-1, 2]), "arrived_ns": ("INT64", [1]), "deadline_ns": ("INT64", [1])}
+    | THOUGHTS,
     "alpamayo_denoiser": ACTIONS,
     "alpamayo_unicycle": TRAJECTORIES,
 }
@@ -94,7 +99,7 @@ def test_requests_are_not_batched(contract, model):
     config = contract.configs[model]
     assert config.name == model
     assert config.max_batch_size == 0
-    assert not config.HasField("dynamic_batching")
+    assert not config.dynamic_batching.preferred_batch_size
     assert not config.HasField("sequence_batching")
 
 
@@ -103,6 +108,16 @@ def test_stages_are_python_models_with_one_instance(contract, model):
     config = contract.configs[model]
     assert config.backend == "python"
     assert [group.count for group in config.instance_group] == [1]
+
+
+@pytest.mark.parametrize("model", STAGES)
+def test_every_stage_has_a_bounded_queue_with_priorities(contract, model):
+    queue = contract.configs[model].dynamic_batching
+    assert (queue.priority_levels, queue.default_priority_level) == (3, 2)
+    policy = queue.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (16, 60_000_000)
+    assert policy.allow_timeout_override
+    assert policy.timeout_action == policy.REJECT
 
 
 def test_the_kv_cache_stays_where_the_reasoner_left_it(contract):

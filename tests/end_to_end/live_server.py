@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 SCRIPTS = Path(sys.executable).parent  # where the project's console scripts are
 START_S = 180  # for a machine under load; a server that hangs must not hang the tests
 STOP_S = 60
@@ -29,24 +32,31 @@ class LiveServer:
     metrics: str
     log: Path
 
-    def waiting(self, model: str) -> int:
-        """Requests that wait for an instance of `model` to become free."""
+    def scrape(self) -> list[Sample]:
+        """What Prometheus gets."""
         with urllib.request.urlopen(self.metrics) as response:
             text = response.read().decode()
-        found = re.search(rf'^nv_inference_pending_request_count{{model="{model}",version="1"}} (\d+)$', text, re.M)
-        assert found, text
-        return int(found[1])
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The one sample of that name that has those labels, and perhaps others."""
+        (value,) = (it.value for it in self.scrape() if it.name == name and labels.items() <= it.labels.items())
+        return value
+
+    def waiting(self, model: str) -> int:
+        """Requests that wait for an instance of `model` to become free."""
+        return int(self.metric("nv_inference_pending_request_count", model=model))
 
 
 @contextmanager
-def live_server(repository: Path, folder: Path) -> Iterator[LiveServer]:
+def live_server(repository: Path, folder: Path, *options: str) -> Iterator[LiveServer]:
     """Serves `repository` in the block. At its end SIGTERM must lead to exit code 0, with nothing left behind.
 
-    `folder`: for its log and its temporary files.
+    `folder`: for its log and its temporary files; `options`: of alpamayo-serve.
     """
     temporary = folder / "tmp"
     temporary.mkdir()
-    command = [SCRIPTS / "alpamayo-serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+    command = [SCRIPTS / "alpamayo-serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0", *options]
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"TMPDIR": str(temporary)}

@@ -1,7 +1,6 @@
 """The ensemble's models, each called on its own over gRPC with the golden vectors."""
 
 import time
-import urllib.request
 
 import numpy as np
 import onnxruntime
@@ -199,30 +198,20 @@ def test_a_kv_cache_that_was_damaged_on_its_way_is_refused_and_counted(triton, s
     thoughts = ask(triton, case.inputs, {"max_generation_length": 4, "seed": 3}, model="alpamayo_reasoner")
     names = ("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "noise")
     sent = {name: thoughts[name] for name in names}
-    before = refused(server)
+    before = refused_as_damaged(server)
     wanted = denoise(triton, sent, steps=2)
     damaged = sent | {"kv_cache": sent["kv_cache"].copy()}
     damaged["kv_cache"][1, 0, 0, 5] = 0
     with pytest.raises(InferenceServerException, match="damaged on its way"):
         denoise(triton, damaged, steps=2)
     np.testing.assert_array_equal(denoise(triton, sent, steps=2), wanted)
-    assert refused(server) == before + 1
+    assert refused_as_damaged(server) == before + 1
 
 
-def refused(server) -> float:
-    line = 'alpamayo_kv_cache_refused_total{model="alpamayo_denoiser",reason="damaged"} '
-    (count,) = (it.removeprefix(line) for it in metrics(server) if it.startswith(line))
-    return float(count)
+def refused_as_damaged(server) -> float:
+    return server.metric("alpamayo_kv_cache_refused_total", model="alpamayo_denoiser", reason="damaged")
 
 
 def test_metrics_say_what_runs_the_denoiser(server):
-    (info,) = (it for it in metrics(server) if it.startswith("alpamayo_denoiser_info{"))
-    assert 'model="alpamayo_denoiser"' in info
-    assert f'runner="onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"' in info
-    assert 'precision="fp32"' in info
-    assert info.endswith(" 1")
-
-
-def metrics(server) -> list[str]:
-    with urllib.request.urlopen(server.metrics) as response:
-        return response.read().decode().splitlines()
+    runner = f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"
+    assert server.metric("alpamayo_denoiser_info", model="alpamayo_denoiser", runner=runner, precision="fp32") == 1

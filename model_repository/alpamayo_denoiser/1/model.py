@@ -11,7 +11,10 @@ from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, e
 from denoiser.runners import open_runner
 from denoiser.tensorrt_engine import USUAL_TOKENS
 from denoiser.velocity import Denoiser
+from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
+
+MEMORIES = ("gpu", "host")
 
 
 class TritonPythonModel:
@@ -34,20 +37,28 @@ class TritonPythonModel:
         runner = {"runner": self.denoiser.runner.name, "precision": self.settings.precision}
         self.info = self.infos.Metric(labels={"model": args["model_name"], **runner})
         self.info.set(1)
-        self.refusals = pb_utils.MetricFamily(
-            name="alpamayo_kv_cache_refused_total",
-            description="KV caches that did not arrive as the reasoner sent them",
-            kind=pb_utils.MetricFamily.COUNTER,
+        model = args["model_name"]
+        self.metrics = StageMetrics(model, ("denoise",))
+        self.refused = counters(
+            "alpamayo_kv_cache_refused_total",
+            "KV caches that did not arrive as the reasoner sent them",
+            model,
+            "reason",
+            REASONS,
         )
-        labels = {reason: {"model": args["model_name"], "reason": reason} for reason in REASONS}
-        self.refused = {reason: self.refusals.Metric(labels=labels[reason]) for reason in REASONS}
+        self.arrived = counters(
+            "alpamayo_kv_caches_total", "KV caches, by the memory in which they arrived", model, "memory", MEMORIES
+        )
+        self.arrived_bytes = counters(
+            "alpamayo_kv_cache_bytes_total", "Bytes of KV caches, by where they arrived", model, "memory", MEMORIES
+        )
         for trajectories in (1, min(6, self.settings.max_trajectories)):
             tokens = min(USUAL_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
             denoise(self.denoiser.bind(example, recurs=False), example.noise, steps=1)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer)
+        return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()
@@ -56,6 +67,7 @@ class TritonPythonModel:
         deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
         names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
         tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)) for name in names}
+        self._count(tensors["kv_cache"])
         try:
             check_hand_over(tensors["kv_cache"], optional_numpy_input(request, "kv_checksum"), self.device)
         except HandOverFailed as error:
@@ -65,5 +77,11 @@ class TritonPythonModel:
         check_request(packed, self.settings)
         stop = stop_check(request.is_cancelled, deadline_ns)
         in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
-        action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop)
-        return {"normalized_action": action.cpu()}
+        with self.metrics.timed("denoise"):
+            action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop).cpu()
+        return {"normalized_action": action}
+
+    def _count(self, kv_cache: torch.Tensor) -> None:
+        memory = "gpu" if kv_cache.is_cuda else "host"
+        self.arrived[memory].increment(1)
+        self.arrived_bytes[memory].increment(kv_cache.nbytes)

@@ -8,10 +8,12 @@ import triton_python_backend_utils as pb_utils
 from contract import MAX_SEED, deadline_after, stop_check
 from cuda_graph import record
 from kv_checksum import kv_checksum
-from reasoner.reasoner import Reasoner
+from reasoner.laps import Laps
+from reasoner.reasoner import Reasoner, Thoughts
 from reasoner.request import parse_request
 from reasoner.sampling import trajectory_noise
 from reasoner.warm_up import warm_up
+from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, optional_input, optional_numpy_input, respond, version_folder
 
 ON_HOST = ("encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
@@ -27,9 +29,19 @@ class TritonPythonModel:
         device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.reasoner = Reasoner(version_folder(args), device, record if gpu else None, pb_utils.Logger.log_info)
         warm_up(self.reasoner)
+        model = args["model_name"]
+        self.metrics = StageMetrics(model, ("decode_images", "preprocess", "prefill", "decode"))
+        self.tokens = counters("alpamayo_tokens_total", "Tokens of thoughts", model, "origin", ("generated", "given"))
+        self.thoughts = counters(
+            "alpamayo_thoughts_total",
+            "Thoughts, by whether the stop token came within max_generation_length",
+            model,
+            "complete",
+            ("true", "false"),
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer)
+        return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()
@@ -40,7 +52,10 @@ class TritonPythonModel:
         seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
         deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)
 
-        thoughts = self.reasoner.think(scene, seed, stop_check(request.is_cancelled, deadline_ns))
+        laps = Laps(self.reasoner.device)
+        thoughts = self.reasoner.think(scene, seed, stop_check(request.is_cancelled, deadline_ns), laps.enter)
+        self.metrics.took(laps.seconds())
+        self._count(thoughts, "generated" if scene.reasoning is None else "given")
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]
         return {
@@ -50,8 +65,14 @@ class TritonPythonModel:
             "action_owner": np.tile(np.arange(samples, dtype=np.int32), sets),
             "action_position": np.tile(thoughts.action_position.numpy(), sets),
             "noise": noise,
+            "arrived_ns": np.array([arrived_ns]),
             "deadline_ns": np.array([deadline_ns]),
             "cot": np.tile(np.array(cot, dtype=np.object_), (1, sets, 1)),
             "reasoning_complete": np.tile(np.array(thoughts.complete), (1, sets, 1)),
             "seed": np.array([seed]),
         }
+
+    def _count(self, thoughts: Thoughts, origin: str) -> None:
+        self.tokens[origin].increment(sum(map(len, thoughts.tokens)))
+        self.thoughts["true"].increment(sum(thoughts.complete))
+        self.thoughts["false"].increment(len(thoughts.complete) - sum(thoughts.complete))

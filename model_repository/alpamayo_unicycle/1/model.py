@@ -1,8 +1,14 @@
+import time
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from contract import parse_parameters
-from triton_adapter import Tensors, numpy_input, respond, version_folder
+from stage_metrics import StageMetrics, counters
+from triton_adapter import Tensors, numpy_input, optional_numpy_input, respond, version_folder
 from unicycle import UnicycleSettings, predict, warm_up
+
+END_TO_END = "end_to_end"  # from the reasoner's start to the answer; Triton's own metrics have the queue before it
 
 
 class TritonPythonModel:
@@ -11,16 +17,36 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self.settings = UnicycleSettings.load(version_folder(args))
         warm_up(self.settings)
+        model = args["model_name"]
+        self.metrics = StageMetrics(model, ("unicycle", END_TO_END))
+        self.trajectories = counters(
+            "alpamayo_trajectories_total",
+            "Trajectories, by whether every action is inside the checkpoint's bounds",
+            model,
+            "within_bounds",
+            ("true", "false"),
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer)
+        return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         parse_parameters(request.parameters())  # it needs none, and refuses unknown ones like the other stages
-        return predict(
-            numpy_input(request, "normalized_action"),
-            numpy_input(request, "action_owner"),
-            numpy_input(request, "ego_history_xyz"),
-            numpy_input(request, "ego_history_rot"),
-            self.settings,
-        )
+        with self.metrics.timed("unicycle"):
+            outputs = predict(
+                numpy_input(request, "normalized_action"),
+                numpy_input(request, "action_owner"),
+                numpy_input(request, "ego_history_xyz"),
+                numpy_input(request, "ego_history_rot"),
+                self.settings,
+            )
+        self._count(outputs["within_bounds"])
+        arrived_ns = optional_numpy_input(request, "arrived_ns")
+        if arrived_ns is not None:  # not where it is called on its own
+            self.metrics.took({END_TO_END: (time.monotonic_ns() - int(arrived_ns[0])) / 1e9})
+        return outputs
+
+    def _count(self, within_bounds: npt.NDArray[np.bool_]) -> None:
+        inside = int(within_bounds.sum())
+        self.trajectories["true"].increment(inside)
+        self.trajectories["false"].increment(within_bounds.size - inside)

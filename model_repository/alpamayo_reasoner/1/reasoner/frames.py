@@ -8,6 +8,7 @@ from torch import Tensor
 
 from reasoner.images import EncodedImage, ImageSource, read_image
 from reasoner.jpeg import JpegDecoder, gpu_jpeg_decoder
+from reasoner.laps import Enter, nobody_asks
 
 PIXELS_AT_ONCE = 4 * 1920 * 1080  # on a GPU; resizing takes 12 bytes for each
 
@@ -19,8 +20,12 @@ class FrameReader:
         self._device = device
         self._decode_jpegs: JpegDecoder | None = gpu_jpeg_decoder(device, log) if device.type == "cuda" else None
 
-    def batches(self, frames: Sequence[ImageSource], raise_if_stopped: Callable[[], None]) -> Iterator[Tensor]:
+    def batches(
+        self, frames: Sequence[ImageSource], raise_if_stopped: Callable[[], None], enter: Enter = nobody_asks
+    ) -> Iterator[Tensor]:
         """(n, 3, height, width) uint8, RGB, in the frames' order; `raise_if_stopped` is called before each.
+
+        Enters the stage decode_images for each, and preprocess, which is what the caller does with it.
 
         Raises:
             InvalidRequest: a file is broken behind its header.
@@ -28,7 +33,10 @@ class FrameReader:
         at_once = 1 if self._device.type == "cpu" else PIXELS_AT_ONCE
         for same_size in _batched(frames, at_once):
             raise_if_stopped()
-            yield torch.stack(self._pixels(same_size))
+            enter("decode_images")
+            batch = torch.stack(self._pixels(same_size))
+            enter("preprocess")
+            yield batch
 
     def _pixels(self, frames: Sequence[ImageSource]) -> list[Tensor]:
         files = [frame for frame in frames if isinstance(frame, EncodedImage)]

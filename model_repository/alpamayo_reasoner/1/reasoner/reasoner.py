@@ -16,6 +16,7 @@ from reasoner.decoding import Decoder
 from reasoner.frames import FrameReader
 from reasoner.images import preprocess
 from reasoner.language_model import LanguageModel
+from reasoner.laps import Enter, nobody_asks
 from reasoner.packed_sequence import KvMemory, PackedSequence
 from reasoner.prompt import PromptTokenizer
 from reasoner.request import ReasonerRequest
@@ -114,9 +115,15 @@ class Reasoner:
 
     @torch.inference_mode()
     def think(
-        self, request: ReasonerRequest, seed: int, raise_if_stopped: Callable[[], None] = _never_stop
+        self,
+        request: ReasonerRequest,
+        seed: int,
+        raise_if_stopped: Callable[[], None] = _never_stop,
+        enter: Enter = nobody_asks,
     ) -> Thoughts:
         """The request's thoughts: generated from the stream of `seed`, or the given ones.
+
+        Enters the stages decode_images, preprocess, prefill and decode.
 
         Raises:
             InvalidRequest: a given thought is too long or no plain text, or an image is broken.
@@ -124,9 +131,11 @@ class Reasoner:
         """
         given = [self.tokenizer.thought(text, f"reasoning[{i}]") for i, text in enumerate(request.reasoning or [])]
         thoughts, length = request.num_traj_samples, request.max_generation_length
-        scene = self.look(request, raise_if_stopped)
+        scene = self.look(request, raise_if_stopped, enter)
         raise_if_stopped()
+        enter("prefill")
         prefilled = self.prefill(scene, thoughts, max(map(len, given), default=length))
+        enter("decode")
         if given:
             raise_if_stopped()
             return self.recite(prefilled, given)
@@ -138,9 +147,14 @@ class Reasoner:
 
         return self.generate(prefilled, length, sample, raise_if_stopped)
 
-    def look(self, request: ReasonerRequest, raise_if_stopped: Callable[[], None] = _never_stop) -> Scene:
+    def look(
+        self,
+        request: ReasonerRequest,
+        raise_if_stopped: Callable[[], None] = _never_stop,
+        enter: Enter = nobody_asks,
+    ) -> Scene:
         """The request's scene; `raise_if_stopped` is called before every batch. Raises InvalidRequest."""
-        batches = self.frames.batches(request.images, raise_if_stopped)
+        batches = self.frames.batches(request.images, raise_if_stopped, enter)
         pixel_values, image_grid_thw = preprocess(batches, self.settings.min_pixels, self.settings.max_pixels)
         prompt = self.tokenizer.prompt(image_grid_thw, torch.from_numpy(request.ego_history_xyz))
         return Scene(prompt, pixel_values, image_grid_thw)

@@ -1,0 +1,85 @@
+"""What a stage adds to Triton's `/metrics`. A copy goes beside every `model.py`.
+
+Everything is there from the start, at zero: what has not happened yet can be told from what is not counted.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from contract import SUBJECTS, Cancelled, InvalidRequest
+
+# From the unicycle's fraction of a millisecond to a request for many long thoughts without a GPU.
+BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]
+
+
+class Metrics:
+    """One family, labelled by the model and one thing more, for every value that this can have."""
+
+    def __init__(self, kind: Any, name: str, description: str, model: str, label: str, values: Sequence[str]) -> None:
+        self._family = pb_utils.MetricFamily(name=name, description=description, kind=kind)  # a metric goes with it
+        buckets = {"buckets": BUCKETS_S} if kind == pb_utils.MetricFamily.HISTOGRAM else {}
+        self._metrics = {
+            value: self._family.Metric(labels={"model": model, label: value}, **buckets) for value in values
+        }
+
+    def __getitem__(self, value: str) -> Any:
+        return self._metrics[value]
+
+
+def counters(name: str, description: str, model: str, label: str, values: Sequence[str]) -> Metrics:
+    """They only grow: `counters(...)[value].increment(n)`."""
+    return Metrics(pb_utils.MetricFamily.COUNTER, name, description, model, label, values)
+
+
+class StageMetrics:
+    """What every stage counts: requests by their outcome, refusals by what was refused, and its parts' times."""
+
+    def __init__(self, model: str, stages: Sequence[str]) -> None:
+        self._requests = counters(
+            "alpamayo_requests_total",
+            "Requests that reached a model, by outcome",
+            model,
+            "outcome",
+            ("answered", "refused", "cancelled", "failed"),
+        )
+        self._refused = counters(
+            "alpamayo_refused_total",
+            "Refused requests, by the input or parameter that was wrong",
+            model,
+            "reason",
+            (*SUBJECTS, "unknown_parameter", "other"),
+        )
+        self._seconds = Metrics(
+            pb_utils.MetricFamily.HISTOGRAM,
+            "alpamayo_stage_seconds",
+            "Seconds that a part of a request took, in requests that were answered",
+            model,
+            "stage",
+            stages,
+        )
+
+    def took(self, seconds: Mapping[str, float]) -> None:
+        """By stage."""
+        for stage, it in seconds.items():
+            self._seconds[stage].observe(it)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Takes the block's time, if it succeeds."""
+        start = time.monotonic()
+        yield
+        self.took({stage: time.monotonic() - start})
+
+    def answered(self) -> None:
+        self._requests["answered"].increment(1)
+
+    def failed(self, error: Exception) -> None:
+        """For whatever reason there is no answer."""
+        if isinstance(error, InvalidRequest):
+            self._requests["refused"].increment(1)
+            self._refused[error.subject].increment(1)
+        else:
+            self._requests["cancelled" if isinstance(error, Cancelled) else "failed"].increment(1)
