@@ -40,6 +40,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
                 infer_inputs(request),
                 parameters=dict(request.parameters),
                 client_timeout=request.timeout_s,
+                priority=request.priority,
             )
         return parse_response(result)
 

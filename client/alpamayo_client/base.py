@@ -37,6 +37,7 @@ class BaseClient(ABC, Generic[Answer]):
         noise: ArrayLike | None = None,
         reasoning: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        priority: int | None = None,
     ) -> Answer:
         """Ask for `num_traj_sets` x `num_traj_samples` trajectories of one scene.
 
@@ -49,6 +50,7 @@ class BaseClient(ABC, Generic[Answer]):
         noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
         reasoning: these thoughts instead of generated ones, one per sample; `num_traj_samples` follows from them.
         timeout_s: seconds for the whole call; the server stops working on it too.
+        priority: 1 goes before 2, the default, and 2 before 3, when requests have to wait at the server.
 
         None leaves a parameter to the server: num_traj_samples=1 (thoughts, each with a trajectory),
         num_traj_sets=1 (trajectories per thought), temperature=0.6 (0: greedy), top_p=0.98, top_k=0 (no limit),
@@ -69,7 +71,9 @@ class BaseClient(ABC, Generic[Answer]):
             "seed": seed,
         }
         return self._infer(
-            build_request(image_frames, ego_history_xyz, ego_history_rot, parameters, noise, reasoning, timeout_s)
+            build_request(
+                image_frames, ego_history_xyz, ego_history_rot, parameters, noise, reasoning, timeout_s, priority
+            )
         )
 
     @abstractmethod

@@ -12,6 +12,7 @@ from .errors import InvalidRequestError
 HISTORY_STEPS = 16
 WAYPOINTS = 64
 MAX_TIMEOUT_S = 1e9  # far beyond it, gRPC's own clock overflows
+PRIORITIES = 3
 ORIGIN_TOLERANCE = 1e-3  # metres from the origin, and deviation of each entry from the identity
 
 EncodedFrames: TypeAlias = Sequence[Sequence[bytes]]
@@ -123,6 +124,16 @@ def check_timeout(timeout_s: float) -> float:
             f"timeout_s: got {timeout_s}, wanted seconds above zero, at most {MAX_TIMEOUT_S:.0f}, or None for no limit"
         )
     return seconds
+
+
+def check_priority(priority: int) -> int:
+    """Triton's level: 1, 2 or 3; the server's models have three."""
+    level = check_int("priority", priority)
+    if not 1 <= level <= PRIORITIES:
+        raise InvalidRequestError(
+            f"priority: got {level}, wanted 1 (before all others) .. {PRIORITIES} (after them), or None for the usual 2"
+        )
+    return level
 
 
 def float_array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -44,6 +44,7 @@ def predict(arguments: argparse.Namespace) -> None:
             scene.ego_history_rot,
             reasoning=arguments.reasoning,
             timeout_s=arguments.timeout_s,
+            priority=arguments.priority,
             **{name: getattr(arguments, name) for name in PARAMETERS},
         )
         print(took(client.stage_times(since=before), time.monotonic() - start))
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--output", type=Path, required=True, help="folder for what comes back")
     ask.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")
     ask.add_argument("--timeout-s", type=float, help="for the answer (default: no limit)")
+    ask.add_argument("--priority", type=int, help="1: urgent, 2: usual (default), 3: may wait")
     ask.add_argument("--reasoning", action="append", metavar="TEXT", help="a given thought; once per sample")
     for name, kind in PARAMETERS.items():
         ask.add_argument(f"--{name.replace('_', '-')}", type=kind, help="default: the server's")

@@ -39,6 +39,7 @@ class AlpamayoClient(BaseClient[Prediction]):
                 infer_inputs(request),
                 parameters=dict(request.parameters),
                 client_timeout=request.timeout_s,
+                priority=request.priority,
             )
         return parse_response(result)
 

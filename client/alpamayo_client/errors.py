@@ -15,7 +15,7 @@ class InvalidRequestError(AlpamayoError, ValueError):
 
 
 class UnavailableError(AlpamayoError):
-    """No server there, or one that is not ready: asking again later may help."""
+    """No server there, one that is not ready, or one whose queue is full: asking again later may help."""
 
 
 class TimedOutError(AlpamayoError):

@@ -17,6 +17,7 @@ from .checks import (
     check_frames,
     check_history,
     check_int,
+    check_priority,
     check_reasoning,
     check_timeout,
     float_array,
@@ -41,11 +42,14 @@ MESSAGE_OVERHEAD_BYTES = 2**16  # names, shapes and parameters
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One call of the ensemble: tensors by input name, Triton request parameters, seconds until it is given up."""
+    """One call of the ensemble: tensors by input name, Triton request parameters, seconds until it is given up, and
+    Triton's priority (0: the server's default).
+    """
 
     inputs: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, int | float]
     timeout_s: float | None
+    priority: int = 0
 
 
 def build_request(
@@ -56,6 +60,7 @@ def build_request(
     noise: ArrayLike | None = None,
     reasoning: Sequence[str] | None = None,
     timeout_s: float | None = None,
+    priority: int | None = None,
 ) -> Request:
     """Checked tensors and parameters; a parameter that is None is left to the server.
 
@@ -86,7 +91,7 @@ def build_request(
     _check_size(inputs)
     if timeout_s is not None:
         given["deadline_ms"] = math.ceil(timeout_s * 1000)
-    return Request(inputs, given, timeout_s)
+    return Request(inputs, given, timeout_s, 0 if priority is None else check_priority(priority))
 
 
 def infer_inputs(request: Request) -> list[InferInput]:

@@ -42,7 +42,8 @@ def main() -> int:
             _refuse(own_flags, repository.flags, f"in {repository.path / FLAGS}")
             _refuse(own_flags, extra_flags, "after --")
             # Triton lets the last one win.
-            command = [str(server.executable), *server.flags, *DEFAULTS, *repository.flags, *extra_flags, *own_flags]
+            defaults = [*DEFAULTS, *(tracing(arguments.trace_url) if arguments.trace else ())]
+            command = [str(server.executable), *server.flags, *defaults, *repository.flags, *extra_flags, *own_flags]
             return run_server(command, server.environment, repository.models, endpoints, arguments.exit_timeout_s)
     except LaunchError as error:
         print(f"alpamayo-serve: {error}", file=sys.stderr)
@@ -74,6 +75,17 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         help="address to listen on, default %(default)s: this machine only; 0.0.0.0: every network it is in",
     )
     parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="send a trace of every request to an OpenTelemetry collector: a span for each model",
+    )
+    parser.add_argument(
+        "--trace-url",
+        default="http://localhost:4318/v1/traces",
+        metavar="URL",
+        help="where the collector takes OTLP over HTTP, default %(default)s",
+    )
+    parser.add_argument(
         "--exit-timeout-s",
         type=int,
         default=20,  # Kubernetes kills after 30
@@ -81,6 +93,19 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         help="how long requests in flight may take after SIGTERM or SIGINT, default %(default)s; a second signal kills",
     )
     return parser.parse_args(command_line[:split]), list(command_line[split + 1 :])
+
+
+def tracing(url: str) -> list[str]:
+    """Flags that trace every request; another rate can follow (`-- --trace-config=rate=100`: every hundredth)."""
+    if not url.startswith(("http://", "https://")):
+        raise LaunchError(f"--trace-url {url}: wanted a URL such as http://localhost:4318/v1/traces")
+    return [
+        "--trace-config=mode=opentelemetry",
+        "--trace-config=level=TIMESTAMPS",
+        "--trace-config=rate=1",
+        f"--trace-config=opentelemetry,url={url}",
+        "--trace-config=opentelemetry,resource=service.name=alpamayo",
+    ]
 
 
 def _refuse(own_flags: Sequence[str], flags: Sequence[str], where: str) -> None:

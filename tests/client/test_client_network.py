@@ -62,7 +62,7 @@ def connect(request):
 def test_an_answer_comes_back(connect, triton, frames, history):
     triton.outputs = answer(sets=2, samples=3, seed=11)
     prediction = connect(triton.url).predict(
-        frames, *history, num_traj_samples=3, num_traj_sets=2, temperature=0.5, seed=11, timeout_s=30
+        frames, *history, num_traj_samples=3, num_traj_sets=2, temperature=0.5, seed=11, timeout_s=30, priority=1
     )
     assert prediction.pred_xyz.shape == (1, 2, 3, 64, 3)
     assert prediction.seed == 11
@@ -75,7 +75,9 @@ def test_an_answer_comes_back(connect, triton, frames, history):
         "temperature": "double_param",
         "seed": "int64_param",
         "deadline_ms": "int64_param",
+        "priority": "uint64_param",
     }
+    assert sent["priority"].uint64_param == 1
     assert (sent["temperature"].double_param, sent["deadline_ms"].int64_param) == (0.5, 30_000)
     assert dict(zip([i.name for i in request.inputs], request.raw_input_contents, strict=True))["image_frames"] == (
         frames.tobytes()

@@ -43,6 +43,14 @@ def test_a_timeout_becomes_a_deadline_of_at_least_as_long(frames, history):
     assert request.parameters == {"deadline_ms": 1235}
 
 
+def test_a_priority_is_one_of_three(frames, history):
+    assert build_request(frames, *history, {}).priority == 0  # the server's default
+    assert build_request(frames, *history, {}, priority=3).priority == 3
+    for wrong in (0, 4, 1.0, True):
+        with pytest.raises(InvalidRequestError, match="priority: got"):
+            build_request(frames, *history, {}, priority=wrong)
+
+
 def test_given_thoughts_are_utf8_and_need_no_count(frames, history):
     request = build_request(frames, *history, {}, reasoning=["Weiche aus, Tür auf.", ""])
     assert request.inputs["reasoning"].tolist() == ["Weiche aus, Tür auf.".encode(), b""]

@@ -42,6 +42,18 @@ def small_scene() -> dict[str, np.ndarray]:
 SMALL = {"num_traj_samples": 2, "max_generation_length": 3, "inference_steps": 2, "seed": 5}
 
 
+# On two cores 5 s in the reasoner: hot thoughts seldom end.
+LONG_THOUGHTS = {"num_traj_samples": 32, "max_generation_length": 256, "temperature": 100, "top_p": 1.0, "seed": 1}
+
+
+@pytest.fixture
+def runs(server: LiveServer, triton: grpcclient.InferenceServerClient) -> Iterator[Callable[[str], int]]:
+    """How many requests a model has begun to work on: only Triton's verbose log says it."""
+    triton.update_log_settings({"log_verbose_level": 1})
+    yield lambda model: server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
+    triton.update_log_settings({"log_verbose_level": 0})
+
+
 @pytest.fixture(scope="session")
 def first_answer(triton: grpcclient.InferenceServerClient, small_scene: dict[str, np.ndarray]) -> Tensors:
     return ask(triton, small_scene, SMALL)

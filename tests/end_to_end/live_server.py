@@ -36,7 +36,9 @@ class LiveServer:
         """What Prometheus gets."""
         with urllib.request.urlopen(self.metrics) as response:
             text = response.read().decode()
-        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        names = set(re.findall(r"^(\w+)\{", text, re.M))  # the parser adds _total to counters that lack it
+        return [it if it.name in names else it._replace(name=it.name.removesuffix("_total")) for it in samples]
 
     def metric(self, name: str, **labels: str) -> float:
         """The one sample of that name that has those labels, and perhaps others."""

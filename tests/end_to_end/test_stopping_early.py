@@ -8,15 +8,13 @@ import pytest
 from alpamayo_client import AsyncAlpamayoClient, TimedOutError
 from tritonclient.utils import InferenceServerException
 
-from .conftest import SMALL
+from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
 from .wire import ask, assert_same, tensors
 
 SCENE = golden_case("greedy")
-# On two cores 5 s in the reasoner, where hot thoughts seldom end, and then 25 s in the denoiser.
-LONG_THOUGHTS = {"num_traj_samples": 32, "max_generation_length": 256, "temperature": 100, "top_p": 1.0, "seed": 1}
-LONG = {**LONG_THOUGHTS, "inference_steps": 100}
+LONG = {**LONG_THOUGHTS, "inference_steps": 100}  # on two cores 25 s in the denoiser
 PATIENCE_S = 30  # a small request must not wait for a long one that nobody waits for
 
 
@@ -84,14 +82,6 @@ def send(triton, model, inputs, parameters):
         model, tensors(inputs), lambda result, error: answers.put((result, error)), parameters=parameters
     )
     return call, answers
-
-
-@pytest.fixture
-def runs(server, triton):
-    """How many requests a model has begun to work on: only Triton's verbose log says it."""
-    triton.update_log_settings({"log_verbose_level": 1})
-    yield lambda model: server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
-    triton.update_log_settings({"log_verbose_level": 0})
 
 
 @pytest.mark.parametrize(

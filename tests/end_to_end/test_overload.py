@@ -1,0 +1,127 @@
+"""More requests than can be answered: those that find no place are told at once, and the urgent ones go first."""
+
+import asyncio
+from contextlib import contextmanager
+
+import pytest
+from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, UnavailableError
+
+from .conftest import LONG_THOUGHTS, SMALL
+from .golden_case import golden_case
+from .live_server import until
+from .wire import tensors
+
+SCENE = golden_case("greedy")
+REASONER = "alpamayo_reasoner"
+PLACES = 16  # of each priority: config.pbtxt
+WAIT_S = 120
+URGENT, USUAL, LATER = 1, 2, 3
+
+
+class Caller:
+    """Sends requests without waiting; the answers come in the order in which they were made."""
+
+    def __init__(self, triton):
+        self.triton, self.answered, self.errors = triton, [], {}
+
+    def send(self, name, inputs=SCENE.inputs, parameters=SMALL, **options):
+        def done(result, error):
+            self.errors[name] = error
+            self.answered.append(name)
+
+        return self.triton.async_infer("alpamayo", tensors(inputs), done, parameters=dict(parameters), **options)
+
+
+@pytest.fixture
+def caller(triton):
+    return Caller(triton)
+
+
+@pytest.fixture
+def occupied(server, caller, runs):
+    """A block in which the reasoner is busy with a long request."""
+
+    @contextmanager
+    def occupy():
+        before = runs(REASONER)
+        caller.send("long", parameters=LONG_THOUGHTS)
+        until(lambda: runs(REASONER) > before, "the long request to run")
+        yield
+        assert "long" not in caller.answered, "the long request was too short for this test"
+
+    return occupy
+
+
+def wait_for(caller, *names):
+    until(lambda: set(names) <= set(caller.answered), f"answers to {names}")
+
+
+def test_what_finds_no_place_is_told_at_once(server, caller, occupied, assert_still_serving):
+    waiting = [f"{i} in the queue" for i in range(PLACES)]
+    with occupied():
+        for name in waiting:
+            caller.send(name)
+        until(lambda: server.waiting(REASONER) == PLACES, "the queue to be full")
+        caller.send("one too many")
+        wait_for(caller, "one too many")
+        assert caller.errors["one too many"].status() == "StatusCode.UNAVAILABLE"
+        assert "Exceeds maximum queue size" in caller.errors["one too many"].message()
+        with AlpamayoClient(server.grpc) as client, pytest.raises(UnavailableError, match="maximum queue size"):
+            client.predict(*SCENE.scene)
+        caller.send("urgent", priority=URGENT)  # has places of its own
+        until(lambda: server.waiting(REASONER) == PLACES + 1, "the urgent one to wait")
+    wait_for(caller, "long", "urgent", *waiting)
+    assert [caller.errors[name] for name in ("urgent", *waiting)] == [None] * (PLACES + 1)
+    assert_still_serving()
+
+
+def test_the_urgent_go_first(server, caller, occupied):
+    names = ("later", "usual", "urgent")
+    with occupied():
+        for count, (name, priority) in enumerate(zip(names, (LATER, USUAL, URGENT), strict=True), start=1):
+            caller.send(name, priority=priority)
+            until(lambda count=count: server.waiting(REASONER) == count, f"the {name} request to wait")
+    wait_for(caller, "long", *names)
+    assert caller.answered == ["long", "urgent", "usual", "later"]
+
+
+def test_who_has_waited_longer_than_allowed_is_not_worked_on(server, caller, occupied, runs, assert_still_serving):
+    with occupied():
+        before = runs(REASONER)
+        caller.send("impatient", timeout=1)  # microseconds
+        until(lambda: server.waiting(REASONER) == 1, "it to wait")
+    wait_for(caller, "long", "impatient")
+    assert caller.errors["impatient"].status() == "StatusCode.UNAVAILABLE"
+    assert "timeout expired" in caller.errors["impatient"].message()
+    assert runs(REASONER) == before
+    assert_still_serving()
+
+
+def test_beside_one_who_floods_the_urgent_are_answered(server, assert_still_serving):
+    """Forty requests always under way, asked again as soon as they are answered or turned away."""
+    turned_away, answered = [], []
+
+    async def flood(client, over):
+        while not over.is_set():
+            try:
+                await client.predict(*SCENE.scene, **SMALL)
+                answered.append(1)
+            except UnavailableError as error:
+                turned_away.append(str(error))
+                await asyncio.sleep(0)
+
+    async def both():
+        over = asyncio.Event()
+        async with AsyncAlpamayoClient(server.grpc) as flooding, AsyncAlpamayoClient(server.grpc) as other:
+            floods = [asyncio.create_task(flood(flooding, over)) for _ in range(40)]
+            await asyncio.to_thread(until, lambda: len(turned_away) > 0, "the queue to be full")
+            for _ in range(5):
+                prediction = await other.predict(*SCENE.scene, **SMALL, priority=URGENT, timeout_s=WAIT_S)
+                assert prediction.pred_xyz.shape == (1, 1, 2, 64, 3)
+            over.set()
+            await asyncio.gather(*floods)
+
+    asyncio.run(both())
+    assert answered
+    assert all("maximum queue size" in it for it in turned_away)
+    assert_still_serving()
