@@ -9,6 +9,7 @@ import handover
 import latency
 import load
 import memory
+import soak
 import stages
 from alpamayo_demo.drive import table as closed_loop
 from alpamayo_demo.evaluate import table as driving
@@ -21,6 +22,7 @@ TABLES = {  # by a result's "benchmark"
     "stages": stages.table,
     "handover": handover.table,
     "memory": memory.table,
+    "soak": soak.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }
