@@ -19,6 +19,7 @@ HISTORY_POSES = 16
 MIN_IMAGE_SIDE, MAX_IMAGE_SIDE, MAX_IMAGE_ASPECT = 32, 8192, 200  # pixels, pixels, long side : short side
 MAX_INFERENCE_STEPS = 100
 MAX_NOISE = 100
+MAX_SHOWN = 100  # characters of what came, in a message
 MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
 NO_DEADLINE = int(np.iinfo(np.int64).max)
 
@@ -107,7 +108,7 @@ def parse_parameters(parameters_json: str) -> Parameters:
     known = [field.name for field in fields(Parameters)]
     for name, value in values.items():
         if name not in known:
-            raise UnknownParameter(f"unknown request parameter {name!r}; known are {', '.join(known)}")
+            raise UnknownParameter(f"unknown request parameter {shown(name)}; known are {', '.join(known)}")
         _check_number(name, value)
     return Parameters(**values)
 
@@ -116,11 +117,17 @@ def _check_number(name: str, value: Any) -> None:
     integer = name in _INTEGERS
     wanted = "an integer" if integer else "a number"
     if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
-        raise InvalidRequest(f"request parameter {name} must be {wanted}, got {value!r} ({type(value).__name__})")
+        raise InvalidRequest(f"request parameter {name} must be {wanted}, got {shown(value)} ({type(value).__name__})")
     low, high = _LOWEST[name], _HIGHEST.get(name)
     if not low <= value <= (math.inf if high is None else high) or value == math.inf:
         allowed = f"{low} .. {high}" if high is not None else f"at least {low}"
         raise InvalidRequest(f"request parameter {name} must be {wanted}, {allowed}; got {value!r}")
+
+
+def shown(value: object) -> str:
+    """`repr(value)` for a message, cut: a request may hold megabytes of it."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ... ({len(text)} characters)"
 
 
 def check_shape(name: str, array: npt.NDArray[Any], wanted: tuple[int | None, ...]) -> None:

@@ -16,6 +16,8 @@ from stage_metrics import StageMetrics
 
 Tensors = dict[str, Any]
 
+MAX_MESSAGE = 600  # characters; up to 12 bytes each in gRPC's trailer, of which clients take 8 KiB
+
 
 def respond(requests: Iterable[Any], answer: Callable[[Any], Tensors], metrics: StageMetrics) -> list[Any]:
     """One response a request. `answer` takes a request and returns its output tensors by name."""
@@ -37,22 +39,32 @@ def _respond_to_one(request: Any, answer: Callable[[Any], Tensors], metrics: Sta
 
 def _triton_error(error: Exception) -> Any:
     """Also logged, where nobody but the caller would know otherwise."""
+    message, code = str(error), pb_utils.TritonError.INTERNAL
     if isinstance(error, InvalidRequest):
-        return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-    if isinstance(error, Cancelled):
+        code = pb_utils.TritonError.INVALID_ARG
+    elif isinstance(error, Cancelled):
+        code = pb_utils.TritonError.CANCELLED
         pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone
-        return pb_utils.TritonError(str(error), pb_utils.TritonError.CANCELLED)
-    if isinstance(error, HandOverFailed):
-        pb_utils.Logger.log_error(str(error))
-        return pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
-    pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
-    return pb_utils.TritonError(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+    elif isinstance(error, HandOverFailed):
+        pb_utils.Logger.log_error(message)
+    else:
+        message = f"{type(error).__name__}: {error}"
+        pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+    return pb_utils.TritonError(message[:MAX_MESSAGE], code)
 
 
 def _to_triton(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pb_utils.Tensor(name, value)
     return pb_utils.Tensor.from_dlpack(name, value.__dlpack__())  # a torch tensor, where it lies
+
+
+def parameters_json(request: Any) -> str:
+    """The request's parameters. Over HTTP Triton lets bytes through that are no UTF-8."""
+    try:
+        return request.parameters()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"request parameters must be UTF-8: {error}") from None
 
 
 def numpy_input(request: Any, name: str) -> npt.NDArray[Any]:

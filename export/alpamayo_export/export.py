@@ -128,7 +128,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
         text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options)
         kv = _kv_cache(checkpoint, precision, options.limits, text_tokens)
         _write_denoiser(checkpoint, repository / repo.DENOISER / "1", denoiser, kv, options.limits)
-        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1")
+        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1", options.limits.max_trajectories)
         repo.set_kv_cache(repository, kv)
         if gpu:
             repo.put_on_gpu(repository)
@@ -196,7 +196,7 @@ def model_dtype(config: AlpamayoConfig) -> torch.dtype:
     return dtype
 
 
-def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
+def _write_unicycle(checkpoint: Checkpoint, folder: Path, max_trajectories: int) -> None:
     """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them."""
     space = dataclasses.asdict(checkpoint.config.action_space)
     del space["n_waypoints"]
@@ -210,7 +210,7 @@ def _write_unicycle(checkpoint: Checkpoint, folder: Path) -> None:
         or min(space["accel_std"], space["curvature_std"]) <= 0
     ):
         raise ExportError(f"the checkpoint's action_space statistics make no sense: {space}")
-    repo.write_json(folder / "unicycle.json", space)
+    repo.write_json(folder / "unicycle.json", space | {"max_trajectories": max_trajectories})
 
 
 def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, options: Options) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import time
 from dataclasses import fields
 
@@ -52,6 +53,13 @@ def test_defaults_are_the_contract_s():
 
 def test_the_tables_here_are_complete():
     assert {field.name for field in fields(Parameters)} == INTEGERS.keys() | NUMBERS.keys()
+
+
+@pytest.mark.parametrize("parameters", [{"x" * 1_000_000: 1}, {"seed": "x" * 1_000_000}, {"\0" * 1_000_000: "\0"}])
+def test_a_refusal_repeats_no_long_text(parameters):
+    message = refusal(json.dumps(parameters))
+    assert len(message) < 400
+    assert re.search(r"\(\d{7} characters\)", message)
 
 
 @pytest.mark.parametrize("name", [*INTEGERS, *NUMBERS])

@@ -112,6 +112,13 @@ def test_infinities_that_cancel(refusal, good):
     assert "kv_cache must be finite" in refusal(kv_cache=kv)
 
 
+@pytest.mark.parametrize("extreme", [3.4e38, -3.4e38, 2e6])
+def test_kv_that_would_overflow(refusal, good, extreme):
+    message = refusal(kv_cache=changed(good.kv_cache, (3, 1, 0, 2, 7), extreme))
+    assert "kv_cache must be finite and within +-1e+06" in message
+    assert f"{extreme:g}" in message
+
+
 def test_owners_of_no_meaning(refusal, good):
     message = refusal(kv_owner=changed(good.kv_owner, 3, -3))
     assert "kv_owner must lie in -2 .. " in message

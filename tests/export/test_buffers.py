@@ -29,7 +29,7 @@ def load(folder: Path, dtype=torch.float32, model_dtype=torch.float32) -> Denois
 
 
 def unicycle(folder: Path, tmp_path: Path) -> dict:
-    export._write_unicycle(open_checkpoint(str(folder)), tmp_path)
+    export._write_unicycle(open_checkpoint(str(folder)), tmp_path, max_trajectories=32)
     return json.loads((tmp_path / "unicycle.json").read_text())
 
 
@@ -109,4 +109,5 @@ def test_the_rest_of_the_action_space_is_the_config_s(checkpoint, tmp_path):
         "dt": 0.1,
         "v_lambda": 1e-6,
         "v_ridge": 1e-4,
+        "max_trajectories": 32,
     }

@@ -2,16 +2,15 @@
 
 import contextlib
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 from contract import InvalidRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import PNG_START, chunk, compressed_text, encode, many_scans, of_another_kind, png
 from PIL import Image
-from reasoner.images import check_image, check_size, read_image
+from reasoner.images import MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_SCANS, check_image, check_size, read_image
 
 NAME = "encoded_frames[2, 1]"
 RNG = np.random.default_rng(0)
@@ -22,23 +21,6 @@ PIXELS = np.stack(np.broadcast_arrays(np.arange(40)[:, None] * 6, np.arange(64) 
 def decode_image(name: str, data: object) -> np.ndarray:
     """(height, width, 3)."""
     return read_image(check_image(name, data)).permute(1, 2, 0).numpy()
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, depth: int, color: int, rows: bytes | None) -> bytes:
-    """A PNG made by hand: Pillow writes no 16-bit RGB, and no header without an image."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
-    data = b"" if rows is None else chunk(b"IDAT", zlib.compress(rows))
-    return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
 
 
 def refusal(data: object) -> str:
@@ -80,6 +62,11 @@ def test_palette_becomes_rgb():
     image = Image.fromarray(indices.astype(np.uint8), "P")
     image.putpalette(colors.tobytes())
     assert np.array_equal(decode_image(NAME, encode(image)), colors[indices])
+
+
+def test_a_palette_that_is_not_there_is_refused():
+    """Pillow would make up one."""
+    assert "mode P without its palette" in refusal(png(64, 40, 8, 3, bytes(40 * 65)))
 
 
 def test_exif_orientation_is_ignored():
@@ -200,3 +187,76 @@ def test_what_is_broken_behind_its_header_is_refused_when_it_is_read():
 def test_a_bomb_is_measured_by_its_header():
     with pytest.raises(InvalidRequest, match=r"60000 x 60000 pixels; wanted sides of 32 \.\. 8192"):
         check_image(NAME, png(60000, 60000, 8, 2, b""))
+
+
+ROWS = bytes(40 * (1 + 64 * 3))
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("bomb", [compressed_text(50_000_000), compressed_text(1_000_000) * 70], ids=["one", "many"])
+def test_text_that_inflates_is_refused_or_left_alone(where, bomb):
+    file = png(64, 40, 8, 2, ROWS, **{where: bomb})
+    assert len(file) < 80_000
+    with contextlib.suppress(InvalidRequest):
+        assert not decode_image(NAME, file).any()
+
+
+def test_more_pixels_than_the_header_says_are_left_alone():
+    assert decode_image(NAME, png(64, 40, 8, 2, ROWS + bytes(50_000_000))).shape == (40, 64, 3)
+
+
+def test_fewer_pixels_than_the_header_says_are_refused():
+    assert "truncated" in refusal(png(64, 40, 8, 2, ROWS[:-1]))
+
+
+def test_a_jpeg_of_many_scans_is_refused():
+    """Each is a pass over all pixels: ten thousand of them, in a megabyte, take minutes."""
+    image = Image.fromarray(PIXELS)
+    most = MAX_SCANS - encode(image, "JPEG", progressive=True).count(b"\xff\xda")
+    assert decode_image(NAME, many_scans(image, most)).shape == (40, 64, 3)
+    assert f"{MAX_SCANS + 1} scans; wanted at most {MAX_SCANS}" in refusal(many_scans(image, most + 1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_header_of_a_megabyte_is_refused(kind):
+    padding = {"PNG": chunk(b"abCd", b""), "JPEG": b"\xff\xfe\x00\x02"}[kind]
+    start = {"PNG": len(PNG_START) + 25, "JPEG": 2}[kind]
+    file = encode(Image.fromarray(PIXELS), kind)
+    padded = file[:start] + padding * (MAX_HEADER_BYTES // len(padding)) + file[start:]
+    assert "must be a readable JPEG or PNG" in refusal(padded)
+    some = file[:start] + padding * 1000 + file[start:]
+    assert np.array_equal(decode_image(NAME, some), decode_image(NAME, file))
+
+
+def test_a_huge_file_is_refused():
+    file = encode(Image.fromarray(PIXELS))
+    check_image(NAME, file + bytes(MAX_FILE_BYTES - len(file)))
+    assert f"{MAX_FILE_BYTES + 1} bytes; wanted at most {MAX_FILE_BYTES}" in refusal(
+        file + bytes(MAX_FILE_BYTES + 1 - len(file))
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "MPO"])
+def test_several_pictures_in_one_file_are_refused(kind):
+    image = Image.fromarray(PIXELS)
+    more = [Image.fromarray(255 - PIXELS)] * 2
+    assert "holds 3 pictures; wanted one" in refusal(encode(image, kind, save_all=True, append_images=more))
+
+
+def test_an_interlaced_png_is_read():
+    rows = np.concatenate([np.zeros((40, 1), np.uint8), PIXELS.reshape(40, -1)], axis=1).tobytes()
+    assert np.array_equal(decode_image(NAME, png(64, 40, 8, 2, rows)), PIXELS)
+    passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]  # Adam7
+    parts = [PIXELS[y::dy, x::dx] for y, dy, x, dx in passes]
+    rows = b"".join(b"\0" + row.tobytes() for part in parts for row in part)
+    assert np.array_equal(decode_image(NAME, png(64, 40, 8, 2, rows, interlaced=True)), PIXELS)
+
+
+def test_a_jpeg_of_12_bits_is_refused():
+    assert "must be a readable JPEG" in refusal(of_another_kind(encode(Image.fromarray(PIXELS), "JPEG"), 0xC1, 12))
+
+
+@pytest.mark.parametrize("start_of_frame", [0xC3, 0xC5, 0xC7, 0xC9, 0xCB])
+def test_a_jpeg_that_is_coded_otherwise_than_it_says_is_refused_or_read(start_of_frame):
+    with contextlib.suppress(InvalidRequest):
+        decode_image(NAME, of_another_kind(encode(Image.fromarray(PIXELS), "JPEG"), start_of_frame))

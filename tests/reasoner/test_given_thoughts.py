@@ -114,6 +114,18 @@ def test_a_thought_longer_than_the_repository_allows_is_refused(scene):
         scene.think(reasoning=[letters + "Q"])
 
 
+def test_megabytes_are_refused_before_they_are_tokenized(scene):
+    for text in ("a b " * 1_000_000, "<|cot_end|>" * 1_000_000):
+        with pytest.raises(InvalidRequest, match=rf"reasoning\[0\] is too long: {len(text)} bytes; .* tokens"):
+            scene.think(reasoning=[text])
+
+
+def test_a_refusal_repeats_no_long_text(scene):
+    with pytest.raises(InvalidRequest, match="holds the special tokens") as refused:
+        scene.think(reasoning=["<|cot_end|>" * 200])
+    assert len(str(refused.value)) < 400
+
+
 def test_refused_before_any_model_work(scene):
     def fail(*_):
         raise AssertionError("the network ran")

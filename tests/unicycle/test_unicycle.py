@@ -217,6 +217,13 @@ def test_actions_of_a_wrong_shape(space, shape):
     assert str(shape) in message
 
 
+def test_more_trajectories_than_the_repository_was_exported_for(space):
+    action = np.zeros((33, 64, 2), np.float32)
+    assert predict(action[1:], owners(1, 32), *ZERO_HISTORY, space)["pred_xyz"].shape == (1, 1, 32, 64, 3)
+    message = refusal(space, action=action, owner=owners(1, 33))
+    assert "normalized_action holds 33 trajectories; this repository was exported for at most 32" in message
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_actions_that_are_not_finite(space, bad):
     action = np.zeros((4, 64, 2), np.float32)

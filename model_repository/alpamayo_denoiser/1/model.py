@@ -12,7 +12,7 @@ from denoiser.runners import open_runner
 from denoiser.tensorrt_engine import USUAL_TOKENS
 from denoiser.velocity import Denoiser
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, dlpack_input, optional_numpy_input, respond, version_folder
+from triton_adapter import Tensors, dlpack_input, optional_numpy_input, parameters_json, respond, version_folder
 
 MEMORIES = ("gpu", "host")
 
@@ -62,7 +62,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()
-        parameters = parse_parameters(request.parameters())
+        parameters = parse_parameters(parameters_json(request))
         deadline = optional_numpy_input(request, "deadline_ns")
         deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
         names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")

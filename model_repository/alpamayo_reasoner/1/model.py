@@ -14,7 +14,7 @@ from reasoner.request import parse_request
 from reasoner.sampling import trajectory_noise
 from reasoner.warm_up import warm_up
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, optional_input, optional_numpy_input, respond, version_folder
+from triton_adapter import Tensors, optional_input, optional_numpy_input, parameters_json, respond, version_folder
 
 ON_HOST = ("encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
 
@@ -47,7 +47,7 @@ class TritonPythonModel:
         arrived_ns = time.monotonic_ns()
         inputs = {name: optional_numpy_input(request, name) for name in ON_HOST}
         inputs["image_frames"] = optional_input(request, "image_frames")
-        scene = parse_request(inputs, request.parameters(), self.reasoner.settings)
+        scene = parse_request(inputs, parameters_json(request), self.reasoner.settings)
         sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
         seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
         deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from contract import parse_parameters
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, numpy_input, optional_numpy_input, respond, version_folder
+from triton_adapter import Tensors, numpy_input, optional_numpy_input, parameters_json, respond, version_folder
 from unicycle import UnicycleSettings, predict, warm_up
 
 END_TO_END = "end_to_end"  # from the reasoner's start to the answer; Triton's own metrics have the queue before it
@@ -31,7 +31,7 @@ class TritonPythonModel:
         return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
-        parse_parameters(request.parameters())  # it needs none, and refuses unknown ones like the other stages
+        parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
         with self.metrics.timed("unicycle"):
             outputs = predict(
                 numpy_input(request, "normalized_action"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contract import HISTORY_POSES, WAYPOINTS, InvalidRequest, check_finite, check_shape
+from contract import HISTORY_POSES, WAYPOINTS, InvalidRequest, check_finite, check_shape, shown
 from ego_history import check_history, estimate_speeds
 
 Array = npt.NDArray[np.float64]
@@ -17,7 +17,7 @@ MAX_DISTANCE_M = 1e6  # beyond it a trajectory is noise, and float32 is about to
 
 @dataclass(frozen=True)
 class UnicycleSettings:
-    """The checkpoint's action space; accelerations in m/s2, curvatures in 1/m, `dt` in seconds."""
+    """The checkpoint's action space in m/s2, 1/m (curvatures) and seconds (`dt`), and the repository's limit."""
 
     accel_mean: float
     accel_std: float
@@ -28,6 +28,7 @@ class UnicycleSettings:
     dt: float
     v_lambda: float
     v_ridge: float
+    max_trajectories: int
 
     @classmethod
     def load(cls, folder: Path) -> "UnicycleSettings":
@@ -55,6 +56,11 @@ def predict(
     """
     check_shape("normalized_action", normalized_action, (None, WAYPOINTS, 2))
     check_finite("normalized_action", normalized_action)
+    if len(normalized_action) > settings.max_trajectories:
+        raise InvalidRequest(
+            f"normalized_action holds {len(normalized_action)} trajectories; this repository was exported for at most "
+            f"{settings.max_trajectories}"
+        )
     samples = _samples(action_owner, len(normalized_action))
     check_history(ego_history_xyz, ego_history_rot)
 
@@ -92,7 +98,7 @@ def _samples(action_owner: npt.NDArray[np.int32], trajectories: int) -> int:
     if not np.array_equal(action_owner, np.arange(trajectories) % max(samples, 1)) or trajectories % samples:
         raise InvalidRequest(
             f"action_owner must count 0 .. samples - 1 once for every set, over {trajectories} trajectories; "
-            f"got {action_owner.tolist()}"
+            f"got {shown(action_owner.tolist())}"
         )
     return samples
 

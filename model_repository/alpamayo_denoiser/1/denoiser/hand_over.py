@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import torch
-from contract import HandOverFailed
+from contract import HandOverFailed, check_shape
 from kv_checksum import kv_checksum
 from torch import Tensor
 
@@ -20,10 +20,12 @@ def check_hand_over(kv_cache: Tensor, checksum: npt.NDArray[np.int64] | None, de
         device: the denoiser's.
 
     Raises:
+        InvalidRequest: the checksum is of another network's cache.
         HandOverFailed: on a GPU, it came through host memory, for want of room in Triton's pool; or it is another one.
     """
     if checksum is None:
         return
+    check_shape("kv_checksum", checksum, (*kv_cache.shape[:2],))
     if device.type == "cuda" and kv_cache.device.type != "cuda":
         raise HandOverFailed(
             "host_memory",
@@ -31,11 +33,10 @@ def check_hand_over(kv_cache: Tensor, checksum: npt.NDArray[np.int64] | None, de
             f"has no room for it; raise {FLAG} (alpamayo-serve takes it from the repository's tritonserver_flags)",
         )
     found = kv_checksum(kv_cache).cpu().numpy()
-    if found.shape != checksum.shape or (found != checksum).any():
-        same_shape = found.shape == checksum.shape
-        what = f"{int((found != checksum).any(axis=1).sum())} layers differ" if same_shape else "other layers"
+    damaged = int((found != checksum).any(axis=1).sum())
+    if damaged:
         raise HandOverFailed(
             "damaged",
-            f"kv_cache is not what kv_checksum was taken of ({what}): it was damaged on its way; "
+            f"kv_cache is not what kv_checksum was taken of ({damaged} layers differ): it was damaged on its way; "
             f"if it comes from the reasoner, raise {FLAG}",
         )

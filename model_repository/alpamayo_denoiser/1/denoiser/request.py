@@ -1,7 +1,6 @@
 """The denoiser's request: five tensors of one packed sequence, checked against each other and the limits."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from contract import NO_OWNER, PROMPT_OWNER, WAYPOINTS, InvalidRequest, check_noise, check_shape
 from torch import Tensor
 
+MAX_KV = 1e6  # far beyond what a network computes, and far from overflow
 MAX_POSITION = 1 << 24  # beyond it float32 no longer counts
 
 
@@ -74,9 +74,10 @@ def check_request(request: DenoiserRequest, settings: DenoiserSettings) -> None:
     if low < 0 or high > MAX_POSITION:
         raise InvalidRequest(f"action_position must lie in 0 .. {MAX_POSITION}, got {low} .. {high}")
     smallest, largest = (float(x) for x in request.kv_cache.aminmax())  # NaN where there is one
-    if not (math.isfinite(smallest) and math.isfinite(largest)):
+    if not max(-smallest, largest) <= MAX_KV:  # nor NaN
         raise InvalidRequest(
-            f"kv_cache must be finite, in the rows that nobody owns too; its values lie in {smallest} .. {largest}"
+            f"kv_cache must be finite and within +-{MAX_KV:g}, in the rows that nobody owns too; its values lie in "
+            f"{smallest:g} .. {largest:g}"
         )
 
 

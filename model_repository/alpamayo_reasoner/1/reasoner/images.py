@@ -21,7 +21,12 @@ TEMPORAL_PATCH = 2
 
 Image.MAX_IMAGE_PIXELS = None  # check_size knows better, and looks before anything is decoded
 
+MAX_HEADER_BYTES = 2**20  # what lies before the pixels: Pillow takes half a second for a megabyte of the worst kind
+MAX_FILE_BYTES = 2**25  # and as long for what lies between and behind them
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; each is a pass over all pixels, in as few as 100 bytes
+
 _MODES = ("RGB", "L", "1")
+_JPEG_SIGNATURE = b"\xff\xd8"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24  # signature, chunk length and type, width, height
 
@@ -56,7 +61,8 @@ def check_image(name: str, data: object) -> EncodedImage:
     """
     if not isinstance(data, bytes):
         raise InvalidRequest(f"{name} must be the bytes of a JPEG or PNG file, got {type(data).__name__}")
-    with _opened(name, data) as image:
+    _check_bounded(name, data)
+    with _opened(name, data[:MAX_HEADER_BYTES]) as image:
         check_size(name, image.height, image.width)
         _check_pixels(name, image, data)
         return EncodedImage(name, data, image.height, image.width)
@@ -88,12 +94,33 @@ def _opened(name: str, data: bytes) -> Iterator[Image.Image]:
         ) from error
 
 
+def _check_bounded(name: str, data: bytes) -> None:
+    """What the size in pixels does not bound: time."""
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidRequest(f"{name} is a file of {len(data)} bytes; wanted at most {MAX_FILE_BYTES}")
+    scans = data.count(b"\xff\xda") if data.startswith(_JPEG_SIGNATURE) else 0
+    if scans > MAX_SCANS:
+        raise InvalidRequest(f"{name} is a JPEG of {scans} scans; wanted at most {MAX_SCANS}")
+
+
 def _check_pixels(name: str, image: Image.Image, data: bytes) -> None:
-    deep = data.startswith(_PNG_SIGNATURE) and data[_PNG_BIT_DEPTH_AT] > 8  # Pillow would silently drop the low bits
-    palette = image.mode == "P" and "transparency" not in image.info
-    if deep or (image.mode not in _MODES and not palette) or "transparency" in image.info:
-        what = "16 bits" if deep else f"mode {image.mode}{' with transparency' if 'transparency' in image.info else ''}"
+    what = _unwanted(image, data)
+    if what:
         raise InvalidRequest(f"{name} is a {image.format} of {what}; wanted 8-bit RGB or grey, without alpha")
+    pictures = getattr(image, "n_frames", 1)
+    if pictures > 1:
+        raise InvalidRequest(f"{name} holds {pictures} pictures; wanted one")
+
+
+def _unwanted(image: Image.Image, data: bytes) -> str | None:
+    """What is wrong with its pixels, where Pillow would drop or make up something without a word."""
+    if data.startswith(_PNG_SIGNATURE) and data[_PNG_BIT_DEPTH_AT] > 8:
+        return "16 bits"
+    if "transparency" in image.info:
+        return f"mode {image.mode} with transparency"
+    if image.mode == "P":
+        return "mode P without its palette" if image.palette is None else None
+    return None if image.mode in _MODES else f"mode {image.mode}"
 
 
 def smart_resize(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from contract import InvalidRequest
+from contract import InvalidRequest, shown
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -22,6 +22,8 @@ class PromptTokenizer:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._special = set(self._tokenizer.get_added_tokens_decoder())
         self._settings = settings
+        longest = max(map(len, self._tokenizer.get_vocab()))  # in bytes: it is a tokenizer of bytes
+        self._most_bytes = settings.max_generation_length * longest
         image_start, image_end = settings.prompt.image.split("<|image_pad|>")
         self._head, self._tail = self._encode(settings.prompt.head), self._encode(settings.prompt.tail)
         self._image_start, self._image_end = self._encode(image_start), self._encode(image_end)
@@ -46,10 +48,16 @@ class PromptTokenizer:
         Raises:
             InvalidRequest: it is longer than a generated one may be, or holds one of the tokenizer's special tokens.
         """
+        size = len(text.encode())
+        if size > self._most_bytes:  # tokenizing takes seconds a megabyte
+            raise InvalidRequest(
+                f"{name} is too long: {size} bytes; this repository was exported for thoughts of at most "
+                f"{self._settings.max_generation_length} tokens"
+            )
         ids = self._encode(text)
         special = [self._tokenizer.id_to_token(token) for token in ids if token in self._special]
         if special:
-            raise InvalidRequest(f"{name} must be plain text; {text!r} holds the special tokens {special}")
+            raise InvalidRequest(f"{name} must be plain text; {shown(text)} holds the special tokens {shown(special)}")
         ids += self._thought_end
         if len(ids) > self._settings.max_generation_length:
             raise InvalidRequest(
