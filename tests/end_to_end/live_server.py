@@ -25,12 +25,17 @@ READY = re.compile(r"alpamayo-serve: ready, gRPC (\S+:\d+), HTTP (\S+:\d+), metr
 
 @dataclass(frozen=True)
 class LiveServer:
-    """Where it answers (host:port for gRPC and HTTP, a URL for the metrics), and its log."""
+    """Where it answers (host:port for gRPC and HTTP, a URL for the metrics), its log, and its launcher's process id."""
 
     grpc: str
     http: str
     metrics: str
     log: Path
+    launcher: int
+
+    def shared_memory_bytes(self) -> int:
+        """What it holds in /dev/shm."""
+        return sum(path.stat().st_size for path in Path("/dev/shm").glob(_prefix(self.launcher) + "*"))
 
     def scrape(self) -> list[Sample]:
         """What Prometheus gets."""
@@ -64,7 +69,7 @@ def live_server(repository: Path, folder: Path, *options: str) -> Iterator[LiveS
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"TMPDIR": str(temporary)}
         )
     try:
-        yield LiveServer(*_ready_line(process, folder / "log"), folder / "log")
+        yield LiveServer(*_ready_line(process, folder / "log"), folder / "log", process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_S) == 0, (folder / "log").read_text()
     finally:
@@ -85,9 +90,13 @@ def _ready_line(process: subprocess.Popen, log: Path) -> tuple[str, ...]:
     return ready.groups()
 
 
+def _prefix(launcher: int) -> str:
+    return f"alpamayo_serve_{launcher}_"
+
+
 def _left_behind(launcher: int) -> list[str]:
     """Shared memory of the launcher's server, and processes that know its name: the server and its stubs."""
-    prefix = f"alpamayo_serve_{launcher}_"
+    prefix = _prefix(launcher)
     found = [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
     for command_line in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -12,8 +12,8 @@ from .conftest import SMALL
 from .wire import tensors
 
 
-def post(server, inputs, parameters, **more):
-    body = {
+def body(inputs, parameters):
+    return {
         "inputs": [
             {
                 "name": name,
@@ -24,10 +24,13 @@ def post(server, inputs, parameters, **more):
             for name, array in inputs.items()
         ],
         "parameters": parameters,
-        **more,
     }
+
+
+def post(server, inputs, parameters, **more):
     url = f"http://{server.http}/v2/models/alpamayo/infer"
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    content = json.dumps(body(inputs, parameters) | more).encode()
+    request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
         return json.load(response)
 
