@@ -2,11 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 # The pins are those of the tests, and so of their Python; another one gets the newest versions that fit.
 CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-demo test lint serve bench perf-analyzer wheels readme clean
+.PHONY: help setup demo train-demo test fuzz lint serve bench perf-analyzer wheels readme clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -26,6 +27,9 @@ train-demo: setup  ## Train the demo's checkpoint anew: renders its scenes, goes
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest
+
+fuzz: setup  ## Send random requests to a real server until one is answered wrongly, or Ctrl-C; SEED=... to repeat
+	FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py --quiet --capture=no
 
 lint: setup  ## Style and types
 	$(BIN)/ruff check .
