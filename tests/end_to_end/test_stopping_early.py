@@ -1,16 +1,23 @@
 """Deadlines and cancelled calls: they end, the work behind them too, and the next request is served."""
 
 import asyncio
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
 from queue import Queue
 
 import numpy as np
 import pytest
-from alpamayo_client import AsyncAlpamayoClient, TimedOutError
+from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, TimedOutError
 from tritonclient.utils import InferenceServerException
 
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
+from .test_http import body
 from .wire import ask, assert_same, tensors
 
 SCENE = golden_case("greedy")
@@ -68,9 +75,11 @@ def test_the_denoiser_keeps_the_deadline_that_the_reasoner_set(triton, assert_st
     assert_still_serving()
 
 
-def test_the_client_s_timeout(client, assert_still_serving):
+def test_the_client_s_timeout(client, stopped, assert_still_serving):
+    before = stopped("")
     with pytest.raises(TimedOutError, match=r"0\.3 s"):
         client.predict(*SCENE.scene, **LONG, timeout_s=0.3)
+    until(lambda: stopped("") == before + 1, "the server to stop too")
     assert_still_serving()
     assert client.predict(*SCENE.scene, max_generation_length=2, timeout_s=600).pred_xyz.shape == (1, 1, 1, 64, 3)
 
@@ -84,6 +93,12 @@ def send(triton, model, inputs, parameters):
     return call, answers
 
 
+@pytest.fixture
+def stopped(server):
+    """How often a stage has stopped working for that reason; its line comes by a way of its own, maybe after all."""
+    return lambda why: len(re.findall(f"stopped working: the request.*{why}", server.log.read_text()))
+
+
 @pytest.mark.parametrize(
     ("model", "long", "short"),
     [
@@ -93,12 +108,9 @@ def send(triton, model, inputs, parameters):
     ids=["reasoner", "denoiser"],
 )
 def test_a_cancelled_call_makes_way_for_the_one_that_waits(
-    server, triton, runs, assert_still_serving, model, long, short
+    triton, server, runs, stopped, assert_still_serving, model, long, short
 ):
-    def stopped():
-        return server.log.read_text().count("stopped working: the request was cancelled by its caller")
-
-    before, run_before = stopped(), runs(model)
+    before, run_before = stopped("cancelled by its caller"), runs(model)
     call, answers = send(triton, model, *long)
     until(lambda: runs(model) > run_before, "the long request to run")  # or a smaller one might overtake it
     _, answers_to_short = send(triton, model, *short)
@@ -111,7 +123,7 @@ def test_a_cancelled_call_makes_way_for_the_one_that_waits(
     result, error = answers_to_short.get(timeout=PATIENCE_S)
     assert error is None
     # Not: finished for nobody. The log comes by a way of its own, maybe after the answer.
-    until(lambda: stopped() == before + 1, "the cancelled call's line in the log")
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the cancelled call's line in the log")
     assert_still_serving()
 
 
@@ -145,4 +157,75 @@ def test_a_cancelled_task_of_the_async_client(server, runs, assert_still_serving
             return await patient
 
     assert asyncio.run(ask_and_give_up()).pred_xyz.shape == (1, 1, 1, 64, 3)
+    assert_still_serving()
+
+
+def test_the_async_client_s_timeout(server, stopped, assert_still_serving):
+    async def ask_and_wait_in_vain():
+        async with AsyncAlpamayoClient(server.grpc) as client:
+            with pytest.raises(TimedOutError, match=r"0\.3 s"):
+                await client.predict(*SCENE.scene, **LONG, timeout_s=0.3)
+
+    before = stopped("")
+    asyncio.run(ask_and_wait_in_vain())
+    until(lambda: stopped("") == before + 1, "the server to stop too")
+    assert_still_serving()
+
+
+def test_a_timeout_that_is_spent_in_the_queue(server, triton, runs, small_scene, first_answer):
+    """Whoever gave up while waiting costs nothing: no stage runs behind the queue."""
+    driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")
+    call, answers = send(triton, "alpamayo_reasoner", SCENE.inputs, LONG_THOUGHTS)
+    until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
+    with AlpamayoClient(server.grpc) as client, pytest.raises(TimedOutError):
+        client.predict(*SCENE.scene, **LONG, timeout_s=0.2)
+    assert answers.empty()
+    call.cancel()
+    assert answers.get(timeout=PATIENCE_S)[1] is not None
+    assert_same(ask(triton, small_scene, SMALL), first_answer)
+    assert runs("alpamayo_unicycle") == driven_before + 1
+
+
+INTERRUPTED = """
+import sys
+import numpy as np
+from alpamayo_client import AlpamayoClient
+scene = np.load(sys.argv[2])
+AlpamayoClient(sys.argv[1]).predict(scene["frames"], scene["xyz"], scene["rot"], **eval(sys.argv[3]))
+"""
+
+
+def test_an_interrupted_client(server, triton, runs, small_scene, first_answer, tmp_path):
+    """Ctrl-C in a script that waits: it ends at once, and the server goes no further than the stage that runs."""
+    a_second = {**LONG_THOUGHTS, "max_generation_length": 64}
+    frames, xyz, rot = SCENE.scene
+    np.savez(tmp_path / "scene.npz", frames=frames, xyz=xyz, rot=rot)
+    driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")
+    script = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, server.grpc, tmp_path / "scene.npz", repr(a_second)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
+        script.send_signal(signal.SIGINT)
+        _, words = script.communicate(timeout=PATIENCE_S)
+        assert words.rstrip().endswith("KeyboardInterrupt")
+    finally:
+        script.kill()
+        script.wait()
+    assert_same(ask(triton, small_scene, SMALL), first_answer)
+    assert runs("alpamayo_unicycle") == driven_before + 1
+
+
+def test_an_http_client_that_hangs_up(server, runs, stopped, assert_still_serving):
+    """Triton tells nobody that it is gone: its deadline does."""
+    content = json.dumps(body(SCENE.inputs, {**LONG_THOUGHTS, "deadline_ms": 1000})).encode()
+    head = f"POST /v2/models/alpamayo/infer HTTP/1.1\r\nHost: {server.http}\r\nContent-Length: {len(content)}\r\n\r\n"
+    host, port = server.http.split(":")
+    before, run_before = stopped("deadline_ms is spent"), runs("alpamayo_reasoner")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head.encode() + content)
+        until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
+    until(lambda: stopped("deadline_ms is spent") == before + 1, "its deadline")
     assert_still_serving()
