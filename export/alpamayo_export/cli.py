@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
         "--max-trajectories", type=int, default=Limits.max_trajectories, help="num_traj_sets x num_traj_samples"
     )
     cli.add_argument("--max-generation-length", type=int, default=Limits.max_generation_length, help="tokens a thought")
+    cli.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="do not compare what was written with the checkpoint (as alpamayo-verify does) before it replaces REPO",
+    )
     return cli
 
 
@@ -53,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)
         checkpoint = open_checkpoint(args.checkpoint)
         print(f"alpamayo-export: {checkpoint.folder} is whole", file=sys.stderr)
-        export(checkpoint, args.output, Options(args.precision, args.denoiser, limits, tuple(args.offload)))
+        options = Options(args.precision, args.denoiser, limits, tuple(args.offload))
+        if args.no_verify:
+            export(checkpoint, args.output, options)
+        else:
+            from alpamayo_export.verify.verify import draw_seed, verified
+
+            export(checkpoint, args.output, options, verified(checkpoint, draw_seed()))
     except (ExportError, OSError) as error:
         print(f"alpamayo-export: {error}", file=sys.stderr)
         return 1

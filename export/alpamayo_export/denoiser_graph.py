@@ -79,7 +79,7 @@ def write_graphs(step: DenoisingStep, text: Any, folder: Path) -> None:
         node.meta.pop("nn_module_stack", None)
     archive = folder / PROGRAM
     torch.export.save(program, archive)
-    _write_onnx(program, folder / GRAPH, _weights_in(archive))
+    _write_onnx(program, folder / GRAPH, weights_in(archive))
 
 
 def _write_onnx(program: ExportedProgram, path: Path, weights: dict[str, tuple[int, int]]) -> None:
@@ -104,7 +104,7 @@ def _write_onnx(program: ExportedProgram, path: Path, weights: dict[str, tuple[i
     onnx_ir.save(exported.model, path)
 
 
-def _weights_in(archive: Path) -> dict[str, tuple[int, int]]:
+def weights_in(archive: Path) -> dict[str, tuple[int, int]]:
     """Where each weight's bytes begin in torch's archive, a zip of files that are not compressed, and how many."""
     with zipfile.ZipFile(archive) as opened, archive.open("rb") as raw:
         (table,) = (name for name in opened.namelist() if name.endswith("/model_weights_config.json"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
-from alpamayo_export.vlm import build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
+from alpamayo_export.vlm import Prompt, build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+OFFLOADED = ("embedding", "vision")
 DENOISERS = ("auto", "tensorrt", "onnxruntime", "torch")
 _SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
+
+Check = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,17 @@ class Options:
     denoiser: str  # auto, onnxruntime, torch, tensorrt
     limits: Limits
     offload: tuple[str, ...] = ()  # of the reasoner, what stays in host memory if it runs on a GPU: embedding, vision
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the options come to for a checkpoint and a machine; what is written depends on nothing else."""
+
+    precision: str  # fp32, bf16
+    denoiser: str  # as in Options
+    limits: Limits
+    offload: tuple[str, ...]
+    gpu: bool  # the networks run on one
 
 
 @dataclass(frozen=True)
@@ -103,12 +118,29 @@ def _shapes(configs: _Configs) -> tuple[dict[str, tuple[int, ...]], dict[str, tu
     return needed, optional | {f"action_space.{name}": () for name in _ACTION_STATS}
 
 
-def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
+def export(checkpoint: Checkpoint, output: Path, options: Options, check: Check = lambda repository: None) -> None:
     """Writes the model repository `output`: all of it, or nothing.
+
+    Args:
+        checkpoint: what is exported.
+        output: a repository there is replaced.
+        options: how.
+        check: called with the folder of the complete repository before it becomes `output`. What it raises passes
+            through, and `output` stays as it was.
 
     Raises:
         ExportError: the options cannot be met, or `output` is something else already.
     """
+    target = _target(checkpoint, options)
+    with repo.replacing(output) as repository:
+        text_tokens = write_settings(checkpoint, repository, target)
+        _write_networks(checkpoint, repository, target)
+        write_flags(checkpoint, repository, target, text_tokens, repo.network_bytes(repository))
+        repo.write_manifest(repository, _manifest(checkpoint, target))
+        check(repository)
+
+
+def _target(checkpoint: Checkpoint, options: Options) -> Target:
     denoiser = options.denoiser
     if denoiser not in DENOISERS:
         raise ExportError(f"--denoiser {denoiser}: known are {', '.join(DENOISERS)}")
@@ -123,69 +155,96 @@ def export(checkpoint: Checkpoint, output: Path, options: Options) -> None:
     precision = ("bf16" if gpu else "fp32") if options.precision == "auto" else options.precision
     if denoiser == "auto" and not gpu:
         denoiser = "onnxruntime"
-    with repo.replacing(output) as repository:
-        repo.copy_tree(repository)
-        text_tokens = _write_reasoner(checkpoint, repository / repo.REASONER / "1", precision, options)
-        kv = _kv_cache(checkpoint, precision, options.limits, text_tokens)
-        _write_denoiser(checkpoint, repository / repo.DENOISER / "1", denoiser, kv, options.limits)
-        _write_unicycle(checkpoint, repository / repo.UNICYCLE / "1", options.limits.max_trajectories)
-        repo.set_kv_cache(repository, kv)
-        if gpu:
-            repo.put_on_gpu(repository)
-        weight_bytes = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
-        if checkpoint.config.random_vlm_seed is not None:
-            weight_bytes += (
-                sum(math.prod(it) for it in vlm_shapes(checkpoint.vlm).values()) * PRECISIONS[precision].itemsize
-            )
-        # 16 slivers of 200 : 1 would make a prompt twice as long; a pool for them would be memory that no one uses.
-        usual_kv = _kv_cache(checkpoint, precision, options.limits, text_tokens, USUAL_ASPECT)
-        flags = tritonserver_flags(weight_bytes, usual_kv.max_bytes, gpu)
-        (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
-        repo.write_manifest(repository, _manifest(checkpoint, precision, denoiser, options.limits))
+    return Target(precision, denoiser, options.limits, options.offload, gpu)
 
 
-def _kv_cache(
-    checkpoint: Checkpoint, precision: str, limits: Limits, text_tokens: int, aspect: float = MAX_IMAGE_ASPECT
-) -> KvCache:
+def write_settings(checkpoint: Checkpoint, repository: Path, target: Target) -> int:
+    """All of a repository but the networks, the flags and the manifest.
+
+    Returns how many of the prompt's tokens belong to no image.
+    """
+    repo.copy_tree(repository)
+    tokenizer = build_tokenizer(checkpoint.vlm_folder, checkpoint.config)
+    prompt = render_prompt(tokenizer)
+    text_tokens = len(tokenizer(prompt.head + prompt.tail, add_special_tokens=False).input_ids)
+    kv = _kv_cache(checkpoint, target, text_tokens)
+    folder = repository / repo.REASONER / "1"
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    checkpoint.vlm.save_pretrained(folder)
+    repo.write_json(folder / "reasoner.json", _reasoner_settings(checkpoint.config, prompt, target))
+    repo.write_json(repository / repo.DENOISER / "1" / "denoiser.json", _denoiser_settings(checkpoint, kv, target))
+    unicycle = {**action_space(checkpoint), "max_trajectories": target.limits.max_trajectories}
+    repo.write_json(repository / repo.UNICYCLE / "1" / "unicycle.json", unicycle)
+    repo.set_kv_cache(repository, kv)
+    if target.gpu:
+        repo.put_on_gpu(repository)
+    return text_tokens
+
+
+def _write_networks(checkpoint: Checkpoint, repository: Path, target: Target) -> None:
+    if checkpoint.config.random_vlm_seed is None:
+        repo.write_reasoner_weights(checkpoint.weights, repository / repo.REASONER / "1")
+    write_graphs(denoising_step(checkpoint, target.precision), checkpoint.expert, repository / repo.DENOISER / "1")
+
+
+def denoising_step(checkpoint: Checkpoint, precision: str) -> DenoisingStep:
+    """The module that is exported, with the checkpoint's weights."""
+    config = checkpoint.config
+    weights, dtype = checkpoint.denoiser_weights(), PRECISIONS[precision]
+    return load_step(config.action_in_proj, checkpoint.expert, weights, dtype, model_dtype(config))
+
+
+def write_flags(checkpoint: Checkpoint, repository: Path, target: Target, text_tokens: int, network_bytes: int) -> None:
+    """Of a prompt with so many tokens that belong to no image, and networks whose files have so many bytes."""
+    if checkpoint.config.random_vlm_seed is not None:
+        drawn = sum(math.prod(shape) for shape in vlm_shapes(checkpoint.vlm).values())
+        network_bytes += drawn * PRECISIONS[target.precision].itemsize
+    # 16 slivers of 200 : 1 would make a prompt twice as long; a pool for them would be memory that no one uses.
+    usual_kv = _kv_cache(checkpoint, target, text_tokens, USUAL_ASPECT)
+    flags = tritonserver_flags(network_bytes, usual_kv.max_bytes, target.gpu)
+    (repository / repo.FLAGS).write_text("\n".join(flags) + "\n")
+
+
+def _kv_cache(checkpoint: Checkpoint, target: Target, text_tokens: int, aspect: float = MAX_IMAGE_ASPECT) -> KvCache:
     text, config = checkpoint.vlm.text_config, checkpoint.config
-    tokens = max_kv_tokens(limits, text_tokens, config.min_pixels, config.max_pixels, aspect)
-    return KvCache(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, tokens, precision)
+    tokens = max_kv_tokens(target.limits, text_tokens, config.min_pixels, config.max_pixels, aspect)
+    return KvCache(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, tokens, target.precision)
 
 
-def _manifest(checkpoint: Checkpoint, precision: str, denoiser: str, limits: Limits) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, target: Target) -> dict[str, Any]:
     return {
         "checkpoint": {
             "name": checkpoint.folder.resolve().name,
-            "sha256": sha256([checkpoint.folder / name for name in ("config.json", *checkpoint.weights.shards)]),
             "vlm_name_or_path": checkpoint.config.vlm_name_or_path,
-            "vlm_sha256": sha256(sorted(p for p in checkpoint.vlm_folder.iterdir() if p.suffix in _SIDE_FILES)),
+            **hashes(checkpoint),
         },
-        "precision": precision,
-        "denoiser": denoiser,
-        "limits": dataclasses.asdict(limits),
+        "precision": target.precision,
+        "denoiser": target.denoiser,
+        "limits": dataclasses.asdict(target.limits),
         "versions": repo.versions(),
     }
 
 
-def _write_denoiser(checkpoint: Checkpoint, folder: Path, denoiser: str, kv: KvCache, limits: Limits) -> None:
-    config, expert = checkpoint.config, checkpoint.expert
-    dtype = PRECISIONS[kv.precision]
-    step = load_step(config.action_in_proj, expert, checkpoint.denoiser_weights(), dtype, model_dtype(config))
-    write_graphs(step, expert, folder)
-    repo.write_json(
-        folder / "denoiser.json",
-        {
-            "runner": denoiser,
-            "precision": kv.precision,
-            "layers": kv.layers,
-            "heads": expert.num_attention_heads,
-            "kv_heads": kv.kv_heads,
-            "head_dim": kv.head_dim,
-            "rope_theta": expert.rope_parameters["rope_theta"],
-            "max_kv_tokens": kv.max_tokens,
-            "max_trajectories": limits.max_trajectories,
-        },
-    )
+def hashes(checkpoint: Checkpoint) -> dict[str, str]:
+    """What tells a checkpoint from every other: of its own files, and of its vision-language model's side files."""
+    return {
+        "sha256": sha256([checkpoint.folder / name for name in ("config.json", *checkpoint.weights.shards)]),
+        "vlm_sha256": sha256(sorted(p for p in checkpoint.vlm_folder.iterdir() if p.suffix in _SIDE_FILES)),
+    }
+
+
+def _denoiser_settings(checkpoint: Checkpoint, kv: KvCache, target: Target) -> dict[str, Any]:
+    return {
+        "runner": target.denoiser,
+        "precision": kv.precision,
+        "layers": kv.layers,
+        "heads": checkpoint.expert.num_attention_heads,
+        "kv_heads": kv.kv_heads,
+        "head_dim": kv.head_dim,
+        "rope_theta": checkpoint.expert.rope_parameters["rope_theta"],
+        "max_kv_tokens": kv.max_tokens,
+        "max_trajectories": target.limits.max_trajectories,
+    }
 
 
 def model_dtype(config: AlpamayoConfig) -> torch.dtype:
@@ -196,8 +255,11 @@ def model_dtype(config: AlpamayoConfig) -> torch.dtype:
     return dtype
 
 
-def _write_unicycle(checkpoint: Checkpoint, folder: Path, max_trajectories: int) -> None:
-    """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them."""
+def action_space(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The action space's constants; stored ones win, others are rounded to `model_dtype`, as the reference has them.
+
+    Raises ExportError if they make no sense.
+    """
     space = dataclasses.asdict(checkpoint.config.action_space)
     del space["n_waypoints"]
     dtype = model_dtype(checkpoint.config)
@@ -210,37 +272,25 @@ def _write_unicycle(checkpoint: Checkpoint, folder: Path, max_trajectories: int)
         or min(space["accel_std"], space["curvature_std"]) <= 0
     ):
         raise ExportError(f"the checkpoint's action_space statistics make no sense: {space}")
-    repo.write_json(folder / "unicycle.json", space | {"max_trajectories": max_trajectories})
+    return space
 
 
-def _write_reasoner(checkpoint: Checkpoint, folder: Path, precision: str, options: Options) -> int:
-    """Returns how many of the prompt's tokens belong to no image."""
-    config = checkpoint.config
-    tokenizer = build_tokenizer(checkpoint.vlm_folder, config)
-    prompt = render_prompt(tokenizer)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    checkpoint.vlm.save_pretrained(folder)
-    if config.random_vlm_seed is None:
-        repo.write_reasoner_weights(checkpoint.weights, folder)
+def _reasoner_settings(config: AlpamayoConfig, prompt: Prompt, target: Target) -> dict[str, Any]:
     history = config.history_tokenizer
-    repo.write_json(
-        folder / "reasoner.json",
-        {
-            "precision": precision,
-            "offload": list(options.offload),
-            "random_seed": config.random_vlm_seed,
-            **dataclasses.asdict(options.limits),
-            "min_pixels": config.min_pixels,
-            "max_pixels": config.max_pixels,
-            "prompt": dataclasses.asdict(prompt),
-            "stop_token": config.traj_token_ids["future_start"],
-            "history_placeholder_token": config.traj_token_ids["history"],
-            "first_history_token": config.traj_token_start_idx + config.future_bins,
-            "history_bins": history.num_bins,
-            "history_xyz_min": history.ego_xyz_min,
-            "history_xyz_max": history.ego_xyz_max,
-            "first_trajectory_token": config.traj_token_start_idx,
-            "trajectory_tokens": config.traj_vocab_size,
-        },
-    )
-    return len(tokenizer(prompt.head + prompt.tail, add_special_tokens=False).input_ids)
+    return {
+        "precision": target.precision,
+        "offload": list(target.offload),
+        "random_seed": config.random_vlm_seed,
+        **dataclasses.asdict(target.limits),
+        "min_pixels": config.min_pixels,
+        "max_pixels": config.max_pixels,
+        "prompt": dataclasses.asdict(prompt),
+        "stop_token": config.traj_token_ids["future_start"],
+        "history_placeholder_token": config.traj_token_ids["history"],
+        "first_history_token": config.traj_token_start_idx + config.future_bins,
+        "history_bins": history.num_bins,
+        "history_xyz_min": history.ego_xyz_min,
+        "history_xyz_max": history.ego_xyz_max,
+        "first_trajectory_token": config.traj_token_start_idx,
+        "trajectory_tokens": config.traj_vocab_size,
+    }

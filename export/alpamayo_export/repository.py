@@ -40,6 +40,7 @@ _SHARED = {
     DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "stage_metrics.py", "triton_adapter.py"),
     UNICYCLE: ("contract.py", "ego_history.py", "stage_metrics.py", "triton_adapter.py"),
 }
+_NETWORKS = (".safetensors", ".onnx", ".pt2")
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -122,6 +123,11 @@ def write_manifest(repository: Path, manifest: dict[str, Any]) -> None:
     write_json(repository / MANIFEST, manifest)
     with edited_config(repository, ENSEMBLE) as config:
         config.parameters[ENSEMBLE].string_value = json.dumps(manifest)
+
+
+def network_bytes(repository: Path) -> int:
+    """Of the files that hold the networks."""
+    return sum(path.stat().st_size for path in repository.rglob("*") if path.suffix in _NETWORKS)
 
 
 @contextmanager

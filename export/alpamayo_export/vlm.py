@@ -111,7 +111,7 @@ def build_tokenizer(folder: Path, config: AlpamayoConfig) -> Any:
 def render_prompt(tokenizer: Any) -> Prompt:
     """Applies the tokenizer's chat template, and cuts the text at the images."""
     try:
-        one, two = (_rendered(tokenizer, images) for images in (1, 2))
+        one, two = (prompt_text(tokenizer, images) for images in (1, 2))
     except (ValueError, TemplateError) as error:
         raise ExportError(f"the chat template cannot render the prompt: {error}") from None
     head, found, tail = one.partition(IMAGE)
@@ -120,7 +120,8 @@ def render_prompt(tokenizer: Any) -> Prompt:
     return Prompt(head, IMAGE, tail)
 
 
-def _rendered(tokenizer: Any, images: int) -> str:
+def prompt_text(tokenizer: Any, images: int) -> str:
+    """The whole prompt, by the tokenizer's chat template, with one `<|image_pad|>` for every image."""
     messages = [
         {"role": "system", "content": [{"type": "text", "text": SYSTEM}]},
         {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": HISTORY + TASK}]},

@@ -1,0 +1,1 @@
+"""`alpamayo-verify`: whether an exported repository computes what its checkpoint does."""
