@@ -1,14 +1,12 @@
 """Buffers that a checkpoint may or may not store: stored ones win, absent ones are made as the reference makes them."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from alpamayo_export import export
 from alpamayo_export.denoiser import DenoisingStep, FourierFeatures
 from alpamayo_export.denoiser_graph import load_step
-from alpamayo_export.export import open_checkpoint
+from alpamayo_export.export import action_space, open_checkpoint
 
 FREQS = (
     "action_in_proj.sinus.0.freqs",
@@ -28,9 +26,8 @@ def load(folder: Path, dtype=torch.float32, model_dtype=torch.float32) -> Denois
     return load_step(opened.config.action_in_proj, opened.expert, opened.denoiser_weights(), dtype, model_dtype)
 
 
-def unicycle(folder: Path, tmp_path: Path) -> dict:
-    export._write_unicycle(open_checkpoint(str(folder)), tmp_path, max_trajectories=32)
-    return json.loads((tmp_path / "unicycle.json").read_text())
+def unicycle(folder: Path) -> dict:
+    return action_space(open_checkpoint(str(folder)))
 
 
 def test_absent_frequencies_are_the_stored_ones(copy):
@@ -78,34 +75,34 @@ def test_fourier_features():
     torch.testing.assert_close(features[0, 1], 2**0.5 * torch.cat([angle.sin(), angle.cos()]))
 
 
-def test_absent_action_statistics_come_from_the_config(copy, tmp_path):
-    space = unicycle(copy.edit_weights(without_buffers).folder, tmp_path)
+def test_absent_action_statistics_come_from_the_config(copy):
+    space = unicycle(copy.edit_weights(without_buffers).folder)
     assert [space[name] for name in STATS] == pytest.approx(
         [0.02902694707164455, 0.6810426736454882, 0.0002692167976330542, 0.026148280660833106], rel=1e-7
     )
 
 
-def test_absent_action_statistics_are_rounded_to_the_model_s_type(copy, tmp_path):
+def test_absent_action_statistics_are_rounded_to_the_model_s_type(copy):
     copy.edit_weights(without_buffers).edit_config(lambda config: config.update(model_dtype="bfloat16"))
-    space = unicycle(copy.folder, tmp_path)
+    space = unicycle(copy.folder)
     assert [space[name] for name in STATS] == [0.029052734375, 0.6796875, 0.00026893615722656250, 0.026123046875]
 
 
-def test_stored_action_statistics_win(copy, tmp_path):
+def test_stored_action_statistics_win(copy):
     stored = {name: 0.1 + i for i, name in enumerate(STATS)}
 
     def store(tensors):
         tensors |= {f"action_space.{name}": torch.tensor(value) for name, value in stored.items()}
 
-    space = unicycle(copy.edit_weights(store).folder, tmp_path)
+    space = unicycle(copy.edit_weights(store).folder)
     assert {name: space[name] for name in STATS} == pytest.approx(stored)
 
 
-def test_the_rest_of_the_action_space_is_the_config_s(checkpoint, tmp_path):
-    space = unicycle(checkpoint, tmp_path)
+def test_the_rest_of_the_action_space_is_the_config_s(checkpoint):
+    space = unicycle(checkpoint)
     assert {name: value for name, value in space.items() if name not in STATS} == {
-        "accel_bounds": [-9.8, 9.8],
-        "curvature_bounds": [-0.33, 0.33],
+        "accel_bounds": (-9.8, 9.8),
+        "curvature_bounds": (-0.33, 0.33),
         "dt": 0.1,
         "v_lambda": 1e-6,
         "v_ridge": 1e-4,

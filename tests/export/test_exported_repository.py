@@ -159,6 +159,7 @@ def sharded(checkpoint, tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"alpamayo-export: wrote {output}; serve it with: alpamayo-serve {output}\n"
+    assert " passed, " in done.stderr  # alpamayo-verify's table
     return output
 
 
@@ -354,9 +355,11 @@ def test_the_embedding_table_may_stay_in_host_memory(checkpoint, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_what_the_command_is_told_to_offload_is_offloaded(checkpoint, tmp_path):
+def test_what_the_command_is_told_to_offload_is_offloaded_and_not_to_verify_is_not(checkpoint, tmp_path, capsys):
     output = tmp_path / "repository"
-    assert cli.main([str(checkpoint), "--output", str(output), "--offload", "vision", "embedding"]) == 0
+    options = ["--offload", "vision", "embedding", "--no-verify"]
+    assert cli.main([str(checkpoint), "--output", str(output), *options]) == 0
+    assert "tolerance" not in capsys.readouterr().err
     folder = output / "alpamayo_reasoner" / "1"
     assert json.loads((folder / "reasoner.json").read_text())["offload"] == ["vision", "embedding"]
     blocks = Reasoner(folder, torch.device("cpu")).model.model.visual.blocks

@@ -1,7 +1,8 @@
 """How far an exported part may be from the torch modules: the one table, by the repository's precision.
 
-In fp32 what is right differs by a tenth of these, and noise of a thousandth on any one weight matrix by more than
-them. In bf16 both sides are rounded, each in its own order; weights are compared bit by bit besides.
+In fp32 what is right differs by a quarter of these at most, 36 layers deep, and noise of a thousandth on any one weight
+matrix shows by more than them. In bf16 both sides are rounded, each in its own order, which comes to half of these;
+weights are compared bit by bit besides.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Tolerances:
 
 TOLERANCES = MappingProxyType(
     {
-        "fp32": Tolerances(kv_cache=3e-5, logits=3e-5, velocity=2e-5, loop=1e-6, patches=3, trajectory=1e-6),
-        "bf16": Tolerances(kv_cache=0.15, logits=0.15, velocity=0.05, loop=1e-6, patches=3, trajectory=1e-6),
+        "fp32": Tolerances(kv_cache=5e-5, logits=5e-5, velocity=3e-5, loop=1e-5, patches=3, trajectory=1e-6),
+        "bf16": Tolerances(kv_cache=0.15, logits=0.15, velocity=0.05, loop=1e-5, patches=3, trajectory=1e-6),
     }
 )
