@@ -33,14 +33,14 @@ def describe(repository: Path) -> Description:
     path = repository / repo.MANIFEST
     try:
         manifest = json.loads(path.read_text())
-        limits = Limits(**manifest["limits"])
-        precision, denoiser, hashed = manifest["precision"], manifest["denoiser"], manifest["checkpoint"]["sha256"]
+        limits, checkpoint = Limits(**manifest["limits"]), manifest["checkpoint"]["sha256"]
+        precision, denoiser = manifest["precision"], manifest["denoiser"]
+        if precision not in PRECISIONS or not isinstance(checkpoint, str):
+            raise ValueError(f"precision {precision!r}, checkpoint {checkpoint!r}")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(
             f"{path} cannot be read ({type(error).__name__}: {error}); wanted a repository that alpamayo-export wrote"
         ) from None
-    if precision not in PRECISIONS or not hashed:
-        raise ExportError(f"{path}: precision {precision!r}, known are {', '.join(PRECISIONS)}")
     return Description(manifest, Target(precision, denoiser, limits, _offload(repository), _on_gpu(repository)))
 
 
