@@ -26,10 +26,12 @@ HISTORIES = 10
 def verify_unicycle(folder: Path, checkpoint: Checkpoint, target: Target, rng: np.random.Generator) -> Iterator[Row]:
     """The worst of several drives."""
     settings, space = UnicycleSettings.load(folder), action_space(checkpoint)
-    owner = np.tile(np.arange(SAMPLES, dtype=np.int32), SETS)
+    most = target.limits.max_trajectories
+    sets, samples = (SETS, SAMPLES) if SETS * SAMPLES <= most else (1, min(SAMPLES, most))
+    owner = np.tile(np.arange(samples, dtype=np.int32), sets)
     worst = dict.fromkeys(("pred_xyz", "pred_rot", "action", "within_bounds"), 0.0)
     for _ in range(HISTORIES):
-        history, normalized = random_history(rng), _actions(rng, space)
+        history, normalized = random_history(rng), _actions(rng, space, len(owner))
         found = predict(normalized, owner, history.xyz, history.rot, settings)
         wanted = _integrated(torch.from_numpy(normalized).double(), history, space)
         for name, tensor in wanted.items():
@@ -42,9 +44,9 @@ def verify_unicycle(folder: Path, checkpoint: Checkpoint, target: Target, rng: n
         yield Row(f"{PART}: {name}{' that differ' if exact else ''}", error, tolerance)
 
 
-def _actions(rng: np.random.Generator, space: dict[str, Any]) -> Any:
+def _actions(rng: np.random.Generator, space: dict[str, Any], trajectories: int) -> Any:
     """(A, 64, 2) normalised; one action of each trajectory is 0.1 % beyond a bound, or 0.1 % within it."""
-    normalized = rng.standard_normal((SETS * SAMPLES, WAYPOINTS, 2))
+    normalized = rng.standard_normal((trajectories, WAYPOINTS, 2))
     for i, trajectory in enumerate(normalized):
         name, end = ("accel", "curvature")[i % 2], i // 2 % 2
         bound = space[f"{name}_bounds"][end] * (1.001 if rng.random() < 0.5 else 0.999)
