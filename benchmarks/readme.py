@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import accuracy
+import export_memory
 import handover
 import latency
 import load
@@ -23,6 +24,7 @@ TABLES = {  # by a result's "benchmark"
     "handover": handover.table,
     "memory": memory.table,
     "soak": soak.table,
+    "export_memory": export_memory.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,
 }

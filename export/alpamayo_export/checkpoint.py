@@ -1,41 +1,58 @@
-"""The checkpoint's weights: found, compared with what the modules expect, and read tensor by tensor."""
+"""A checkpoint found, its weights compared with what the modules expect, and read tensor by tensor."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from alpamayo_export.errors import ExportError
+from alpamayo_export.hub import fetch, is_hub_id
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_FLOATS = ("F64", "F32", "F16", "BF16")
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # safetensors' names, bytes of an element
 _CHUNK_BYTES = 1 << 24
 
 
-def local_folder(name_or_path: str, what: str, relative_to: Path | None = None) -> Path:
-    """The folder `name_or_path` stands for. Hub ids are recognised here, and not fetched yet.
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files lie, and what it is called: its folder's name, or OWNER/MODEL@COMMIT of the hub."""
+
+    folder: Path
+    name: str
+
+
+def find_source(name_or_path: str, what: str, patterns: Sequence[str], relative_to: Path | None = None) -> Source:
+    """The folder `name_or_path`, or else the model of that name on the Hugging Face hub.
+
+    Args:
+        name_or_path: of a folder, or OWNER/MODEL, or OWNER/MODEL@REVISION.
+        what: it is, for messages.
+        patterns: of the files that are wanted from the hub.
+        relative_to: where the folder is looked for first.
 
     Raises:
-        ExportError: there is no such folder.
+        ExportError: there is none, or it cannot be fetched.
     """
     candidates = [relative_to / name_or_path] if relative_to else []
     candidates.append(Path(name_or_path).expanduser())
     for folder in candidates:
         if folder.is_dir():
-            return folder
-    looked = " and ".join(str(folder) for folder in candidates)
-    hint = ""
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name_or_path):
-        hint = f"; for a model of the Hugging Face hub: hf download {name_or_path} --local-dir {candidates[0]}"
-    raise ExportError(f"no folder {looked} ({what}){hint}")
+            return Source(folder, folder.resolve().name)
+    nowhere = f"no folder {' and '.join(map(str, candidates))} ({what})"
+    if not is_hub_id(name_or_path):
+        raise ExportError(nowhere)
+    try:
+        snapshot = fetch(name_or_path, patterns)
+    except ExportError as error:
+        raise ExportError(f"{nowhere}; {error}") from error
+    return Source(snapshot, f"{name_or_path.partition('@')[0]}@{snapshot.name}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,10 @@ class Weights:
                     found[name] = (tuple(header.get_shape()), header.get_dtype())
         return found
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every tensor; their types have been found to be floating-point."""
+        return {name: prod(shape) * _FLOATS[kind] for name, (shape, kind) in self.headers().items()}
+
 
 def _shards(index: Path) -> list[str]:
     try:
@@ -96,15 +117,6 @@ def _open(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise ExportError(f"{path} cannot be read as safetensors: {error}") from None
-
-
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Raises OSError if the file cannot be written."""
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, for one
-        raise OSError(f"{path} cannot be written: {error}") from None
-    path.chmod(0o644)  # it is written for its owner alone; the server may be somebody else
 
 
 def check_types(types: Mapping[str, str]) -> None:

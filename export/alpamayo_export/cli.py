@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import Limits
+from alpamayo_export.progress import PREFIX, say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,7 +16,10 @@ def parser() -> argparse.ArgumentParser:
         description="Write an Alpamayo 1 checkpoint as a Triton model repository.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    cli.add_argument("checkpoint", help="folder with config.json and *.safetensors, as released")
+    cli.add_argument(
+        "checkpoint",
+        help="folder with config.json and *.safetensors, as released, or OWNER/MODEL[@REVISION] of the hub",
+    )
     cli.add_argument("--output", required=True, type=Path, metavar="REPO", help="replaced whole if it is one already")
     cli.add_argument(
         "--precision",
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)
         checkpoint = open_checkpoint(args.checkpoint)
-        print(f"alpamayo-export: {checkpoint.folder} is whole", file=sys.stderr)
+        say(f"{checkpoint.folder} is whole")
         options = Options(args.precision, args.denoiser, limits, tuple(args.offload))
         if args.no_verify:
             export(checkpoint, args.output, options)
@@ -66,9 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             export(checkpoint, args.output, options, verified(checkpoint, draw_seed()))
     except (ExportError, OSError) as error:
-        print(f"alpamayo-export: {error}", file=sys.stderr)
+        say(str(error))
         return 1
-    print(f"alpamayo-export: wrote {args.output}; serve it with: alpamayo-serve {args.output}")
+    except KeyboardInterrupt:
+        say("interrupted; nothing was written, and what was fetched is kept")
+        return 130
+    print(f"{PREFIX}wrote {args.output}; serve it with: alpamayo-serve {args.output}")
     return 0
 
 

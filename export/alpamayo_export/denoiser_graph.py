@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from alpamayo_export.config import ActionInProjConfig
-from alpamayo_export.denoiser import DenoisingStep
+from alpamayo_export.denoiser import ActionInProj, DenoisingStep
+from alpamayo_export.progress import say
 
 GRAPH, PROGRAM = "denoiser.onnx", "denoiser.pt2"
 _OPSET = 20
@@ -33,8 +34,10 @@ def load_step(
     Buffers that the checkpoint does not store are made from its config, rounded to `model_dtype`: the reference builds
     them under that default type.
     """
-    step = DenoisingStep(action_in_proj, text)
-    made = {name: buffer.to(model_dtype) for name, buffer in step.named_buffers()}
+    with torch.device("meta"):  # its parameters are to be the checkpoint's: no memory for others
+        step = DenoisingStep(action_in_proj, text)
+    projection = ActionInProj(action_in_proj, text.hidden_size)  # all buffers are there
+    made = {f"action_in_proj.{name}": buffer.to(model_dtype) for name, buffer in projection.named_buffers()}
     state = {
         name: x.to(dtype) if name.startswith("expert.") and x.ndim == 2 else x.float()
         for name, x in {**made, **weights}.items()
@@ -72,13 +75,16 @@ def trace(step: DenoisingStep, text: Any) -> ExportedProgram:
 
 def write_graphs(step: DenoisingStep, text: Any, folder: Path) -> None:
     """Writes `denoiser.pt2`, the graph as torch keeps it, with weights; and `denoiser.onnx`, which refers to these."""
+    say("tracing the denoiser's graph")
     program = trace(step, text)
     program.example_inputs = None  # they would be a pickle in the file
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # this machine's paths
         node.meta.pop("nn_module_stack", None)
     archive = folder / PROGRAM
+    say(f"writing {PROGRAM}, the denoiser's graph and weights")
     torch.export.save(program, archive)
+    say(f"translating the denoiser's graph to {GRAPH}")
     _write_onnx(program, folder / GRAPH, weights_in(archive))
 
 

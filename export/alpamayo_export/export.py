@@ -12,18 +12,20 @@ from alpamayo_model_repository.contract import MAX_IMAGE_ASPECT
 from torch import Tensor
 
 from alpamayo_export import repository as repo
-from alpamayo_export.checkpoint import Shapes, Weights, check_shapes, check_types, local_folder, sha256
+from alpamayo_export.checkpoint import Shapes, Weights, check_shapes, check_types, find_source, sha256
 from alpamayo_export.config import AlpamayoConfig, read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
+from alpamayo_export.progress import say
 from alpamayo_export.vlm import Prompt, build_tokenizer, expert_config, read_vlm_config, render_prompt, vlm_shapes
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OFFLOADED = ("embedding", "vision")
 DENOISERS = ("auto", "tensorrt", "onnxruntime", "torch")
 _SIDE_FILES = (".json", ".jinja", ".txt")  # configs, tokenizer, chat template
+_CHECKPOINT_FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 _ACTION_STATS = ("accel_mean", "accel_std", "curvature_mean", "curvature_std")
 
 Check = Callable[[Path], None]
@@ -53,6 +55,7 @@ class Checkpoint:
     """A checkpoint that has been read and found whole."""
 
     folder: Path
+    name: str
     config: AlpamayoConfig
     vlm_folder: Path
     vlm: Any  # Qwen3VLConfig
@@ -67,10 +70,14 @@ class Checkpoint:
 def open_checkpoint(name_or_path: str) -> Checkpoint:
     """Reads a checkpoint's configs, and compares its weights' names and shapes with them.
 
+    Args:
+        name_or_path: its folder, or OWNER/MODEL[@REVISION] of the Hugging Face hub, which is fetched.
+
     Raises:
         ExportError: it is not there, not an Alpamayo 1 checkpoint, or its parts do not fit.
     """
-    folder = local_folder(name_or_path, "the checkpoint")
+    source = find_source(name_or_path, "the checkpoint", _CHECKPOINT_FILES)
+    folder = source.folder
     configs = _read_configs(folder)
     weights = Weights.find(folder)
     headers = weights.headers()
@@ -78,7 +85,7 @@ def open_checkpoint(name_or_path: str) -> Checkpoint:
     needed, optional = _shapes(configs)
     needed = stored(needed, configs[0])
     check_shapes({name: shape for name, (shape, _) in headers.items()}, needed | optional, optional)
-    return Checkpoint(folder, *configs, weights)
+    return Checkpoint(folder, source.name, *configs, weights)
 
 
 def weight_shapes(folder: Path) -> tuple[AlpamayoConfig, Shapes]:
@@ -102,7 +109,10 @@ _Configs = tuple[AlpamayoConfig, Path, Any, Any]  # with the vision-language mod
 
 def _read_configs(folder: Path) -> _Configs:
     config = read_config(folder)
-    vlm_folder = local_folder(config.vlm_name_or_path, "vlm_name_or_path of its config.json", relative_to=folder)
+    side_files = [f"*{suffix}" for suffix in _SIDE_FILES]
+    vlm_folder = find_source(
+        config.vlm_name_or_path, "vlm_name_or_path of its config.json", side_files, relative_to=folder
+    ).folder
     vlm = read_vlm_config(vlm_folder, config.vocab_size)
     return config, vlm_folder, vlm, expert_config(vlm, config.expert)
 
@@ -136,6 +146,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options, check: Check 
         text_tokens = write_settings(checkpoint, repository, target)
         _write_networks(checkpoint, repository, target)
         write_flags(checkpoint, repository, target, text_tokens, repo.network_bytes(repository))
+        say("hashing the checkpoint")
         repo.write_manifest(repository, _manifest(checkpoint, target))
         check(repository)
 
@@ -183,7 +194,9 @@ def write_settings(checkpoint: Checkpoint, repository: Path, target: Target) -> 
 
 def _write_networks(checkpoint: Checkpoint, repository: Path, target: Target) -> None:
     if checkpoint.config.random_vlm_seed is None:
+        say("splitting off the reasoner's weights")
         repo.write_reasoner_weights(checkpoint.weights, repository / repo.REASONER / "1")
+    say("reading the denoiser's weights")
     write_graphs(denoising_step(checkpoint, target.precision), checkpoint.expert, repository / repo.DENOISER / "1")
 
 
@@ -214,7 +227,7 @@ def _kv_cache(checkpoint: Checkpoint, target: Target, text_tokens: int, aspect: 
 def _manifest(checkpoint: Checkpoint, target: Target) -> dict[str, Any]:
     return {
         "checkpoint": {
-            "name": checkpoint.folder.resolve().name,
+            "name": checkpoint.name,
             "vlm_name_or_path": checkpoint.config.vlm_name_or_path,
             **hashes(checkpoint),
         },

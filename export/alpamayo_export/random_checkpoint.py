@@ -2,21 +2,18 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 import torch
 from alpamayo_model_repository.random_weights import random_weight, seed_of_weight
-from tqdm import tqdm
 
-from alpamayo_export.checkpoint import Shapes, save_tensors
 from alpamayo_export.config import RANDOM_VLM_SEED, Json
 from alpamayo_export.errors import ExportError
 from alpamayo_export.export import model_dtype, stored, weight_shapes
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, Sizes, make_tokenizer, write_layout
+from alpamayo_export.shards import write_shards
 
-SHARD_BYTES = 2_000_000_000
 RELEASED_LAYERS, RELEASED_VISION_LAYERS, TINY_LAYERS = 36, 27, 4
 FIRST_QWEN_TOKEN = 151643  # of Qwen's special ones: its vocabulary comes before
 
@@ -151,39 +148,16 @@ def _draw_vlm_when_loaded(config: Path, seed: int) -> None:
 
 
 def _write_weights(folder: Path, seed: int) -> int:
-    """Shard by shard, so that no more than SHARD_BYTES are in memory (or one tensor, if it is larger)."""
+    """How many bytes they are."""
     config, shapes = weight_shapes(folder)
     dtype = model_dtype(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     numbers = {name: i for i, name in enumerate(shapes)}
     shapes = stored(shapes, config)
-    shards = list(_shards(shapes, dtype.itemsize))
-    weight_map: dict[str, str] = {}
-    total = sum(prod(shape) for shape in shapes.values()) * dtype.itemsize
-    with tqdm(total=total, unit="B", unit_scale=True, desc="random weights", delay=2) as progress:
-        for number, shard in enumerate(shards, start=1):
-            file = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
-            tensors = {}
-            for name in shard:
-                own_seed = seed_of_weight(seed, numbers[name])
-                tensors[name] = random_weight(shapes[name], dtype, device, own_seed).cpu()
-                progress.update(tensors[name].nbytes)
-            save_tensors(tensors, folder / file)
-            weight_map |= dict.fromkeys(shard, file)
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-    return total
+    sizes = {name: prod(shape) * dtype.itemsize for name, shape in shapes.items()}
 
+    def draw(name: str) -> torch.Tensor:
+        return random_weight(shapes[name], dtype, device, seed_of_weight(seed, numbers[name])).cpu()
 
-def _shards(shapes: Shapes, itemsize: int) -> Iterator[list[str]]:
-    shard: list[str] = []
-    size = 0
-    for name, shape in shapes.items():
-        more = prod(shape) * itemsize
-        if shard and size + more > SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-        shard.append(name)
-        size += more
-    yield shard
+    write_shards(folder, sizes, draw, "random weights")
+    return sum(sizes.values())

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from google.protobuf import text_format
-from tqdm import tqdm
+from torch import Tensor
 from tritonclient.grpc import model_config_pb2
 
-from alpamayo_export.checkpoint import Weights, save_tensors
+from alpamayo_export.checkpoint import Weights
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache
+from alpamayo_export.shards import write_shards
 
 ENSEMBLE = "alpamayo"
 REASONER, DENOISER, UNICYCLE = "alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle"
@@ -41,6 +42,7 @@ _SHARED = {
     UNICYCLE: ("contract.py", "ego_history.py", "stage_metrics.py", "triton_adapter.py"),
 }
 _NETWORKS = (".safetensors", ".onnx", ".pt2")
+_VLM = "vlm."  # how the reasoner's weights begin in a checkpoint
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -87,19 +89,14 @@ def copy_tree(repository: Path) -> None:
 
 
 def write_reasoner_weights(weights: Weights, folder: Path) -> None:
-    """The `vlm.` weights, shard by shard, that prefix removed, in the checkpoint's own type."""
-    shards: dict[str, list[str]] = {}
-    for name, shard in sorted(weights.shard_of.items()):
-        if name.startswith("vlm."):
-            shards.setdefault(shard, []).append(name)
-    weight_map: dict[str, str] = {}
-    for i, names in enumerate(tqdm(shards.values(), desc="reasoner weights", unit="shard", delay=2), start=1):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name.removeprefix("vlm."): tensor for name, tensor in weights.read(names).items()}
-        save_tensors(tensors, folder / file)
-        weight_map |= dict.fromkeys(tensors, file)
-    if len(shards) > 1:
-        write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+    """The `vlm.` weights, that prefix removed, in the checkpoint's own type."""
+    sizes = {name.removeprefix(_VLM): size for name, size in sorted(weights.sizes().items()) if name.startswith(_VLM)}
+
+    def read(name: str) -> Tensor:
+        (tensor,) = weights.read([_VLM + name]).values()
+        return tensor
+
+    write_shards(folder, sizes, read, "reasoner weights")
 
 
 def set_kv_cache(repository: Path, kv: KvCache) -> None:

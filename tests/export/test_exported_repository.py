@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,10 +173,28 @@ def test_a_sharded_checkpoint_makes_the_same_weights(repository, sharded):
     one, three = reasoner_weights(repository), reasoner_weights(sharded)
     assert one.keys() == three.keys()
     assert all(torch.equal(one[name], three[name]) and one[name].dtype == three[name].dtype for name in one)
-    folder = sharded / "alpamayo_reasoner" / "1"
+
+
+def test_many_weights_are_written_as_files_of_bounded_size_that_are_loaded(
+    repository, checkpoint, tmp_path, monkeypatch
+):
+    folder = tmp_path / "1"
+    shutil.copytree(repository / "alpamayo_reasoner" / "1", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr("alpamayo_export.shards.SHARD_BYTES", 1_000_000)
+    write_reasoner_weights(Weights.find(checkpoint), folder)
+    one = reasoner_weights(repository)
     index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
     assert {name: (folder / file).is_file() for name, file in index.items()} == dict.fromkeys(one, True)
-    assert len(set(index.values())) == 3
+    assert len(set(index.values())) > 2
+    for file in set(index.values()):
+        tensors = load_file(folder / file)
+        assert all(torch.equal(tensors[name], one[name]) for name in tensors)
+        assert len(tensors) == 1 or sum(tensor.nbytes for tensor in tensors.values()) <= 1_000_000
+    loaded, single = (
+        Reasoner(path, torch.device("cpu")).model for path in (folder, repository / "alpamayo_reasoner" / "1")
+    )
+    wanted = dict(single.named_parameters())
+    assert all(torch.equal(parameter, wanted[name]) for name, parameter in loaded.named_parameters())
 
 
 def test_a_sharded_checkpoint_is_loaded_and_in_the_precision_asked_for(sharded):

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+import alpamayo_export.shards
 import pytest
 import torch
-from alpamayo_export import random_checkpoint
 from alpamayo_export.export import Options, export, open_checkpoint, weight_shapes
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.limits import Limits
 from alpamayo_export.make_checkpoint import main
+from alpamayo_export.random_checkpoint import FIRST_QWEN_TOKEN, _released
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 from baseline import Baseline
 from checkpoint_copy import CheckpointCopy
@@ -30,7 +31,7 @@ def tiny(tmp_path_factory) -> Path:
 def released_layout(folder: Path, layers: int) -> Path:
     """As `released` has it, without weights, which would be gigabytes; and the vocabulary's first tokens only."""
     tokenizer = make_tokenizer([], SMALL_TOKENS)
-    write_layout(folder, random_checkpoint._released(layers), tokenizer)
+    write_layout(folder, _released(layers), tokenizer)
     return folder
 
 
@@ -68,8 +69,8 @@ def test_the_released_shapes_are_the_releaseds(tmp_path):
 
 
 def test_the_released_vocabulary_has_its_tokens_where_they_are(tmp_path):
-    tokenizer = make_tokenizer([], QWEN_TOKENS, random_checkpoint.FIRST_QWEN_TOKEN)
-    write_layout(tmp_path, random_checkpoint._released(1), tokenizer)
+    tokenizer = make_tokenizer([], QWEN_TOKENS, FIRST_QWEN_TOKEN)
+    write_layout(tmp_path, _released(1), tokenizer)
     config, _ = weight_shapes(tmp_path)
     assert (config.traj_token_start_idx, config.vocab_size) == (151669, 155697)
     built = build_tokenizer(tmp_path / "vlm", config)
@@ -82,7 +83,7 @@ def test_the_released_vocabulary_has_its_tokens_where_they_are(tmp_path):
 
 def test_weights_depend_on_the_seed_alone_and_come_in_shards(tiny, tmp_path, monkeypatch):
     whole = load_file(tiny / "model.safetensors")
-    monkeypatch.setattr(random_checkpoint, "SHARD_BYTES", 1_000_000)
+    monkeypatch.setattr(alpamayo_export.shards, "SHARD_BYTES", 1_000_000)
     assert main(["tiny", "--output", str(tmp_path / "same")]) == 0
     assert main(["tiny", "--output", str(tmp_path / "other"), "--seed", "1"]) == 0
     shards = sorted((tmp_path / "same").glob("*.safetensors"))
@@ -176,7 +177,7 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path, monkeypatch, 
     def full(*args, **kwargs):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("alpamayo_export.checkpoint.save_file", full)
+    monkeypatch.setattr("alpamayo_export.shards.save_file", full)
     assert main(["tiny", "--output", str(tmp_path / "it")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

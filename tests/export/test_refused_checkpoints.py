@@ -55,11 +55,6 @@ def test_no_such_folder(tmp_path):
         open_checkpoint(str(tmp_path / "nowhere"))
 
 
-def test_a_hub_id_says_how_to_download_it():
-    with pytest.raises(ExportError, match="hf download nvidia/Alpamayo-R1-10B"):
-        open_checkpoint("nvidia/Alpamayo-R1-10B")
-
-
 def test_no_config(copy):
     (copy.folder / "config.json").unlink()
     assert "config.json does not exist" in copy.refusal()
@@ -204,12 +199,6 @@ def test_a_missing_vlm_folder(copy):
     message = copy.refusal()
     assert str(copy.vlm) in message
     assert "vlm_name_or_path" in message
-
-
-def test_a_vlm_of_the_hub_says_how_to_download_it(copy):
-    message = copy.edit_config(put("Qwen/Qwen3-VL-8B-Instruct", "vlm_name_or_path")).refusal()
-    assert "hf download Qwen/Qwen3-VL-8B-Instruct" in message
-    assert str(copy.folder) in message
 
 
 def test_another_vlm(copy):

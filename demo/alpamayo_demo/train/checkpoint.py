@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from alpamayo_export.checkpoint import save_tensors
 from alpamayo_export.layout import SMALL_TOKENS, Sizes, make_tokenizer, write_layout
+from alpamayo_export.shards import save_tensors
 from torch import Tensor
 
 from alpamayo_demo.road.cameras import HEIGHT_PX, WIDTH_PX
