@@ -7,7 +7,7 @@ SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 CONSTRAINT := $(shell $(PYTHON) -c 'import sys; print("--constraint constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-demo test fuzz lint serve bench perf-analyzer wheels readme clean
+.PHONY: help setup demo train-demo test fuzz lint audit serve bench perf-analyzer wheels readme clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -31,11 +31,17 @@ test: setup  ## Run every test
 fuzz: setup  ## Send random requests to a real server until one is answered wrongly, or Ctrl-C; SEED=... to repeat
 	FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/end_to_end/test_fuzz.py --quiet --capture=no
 
-lint: setup  ## Style and types
+lint: setup  ## Style, types, and dependencies that fit together
+	$(BIN)/python -m pip check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	for model in model_repository/*/1/model.py benchmarks/handover_models/*/1/model.py; do $(BIN)/mypy $$model || exit 1; done
+
+audit: setup  ## Look the pinned dependencies up among known vulnerabilities (needs a network)
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet pip-audit
+	.audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { echo "make audit: not passed: a vulnerability, or packages that could not be looked up at https://pypi.org (see above)" >&2; exit 1; }
 
 serve: setup  ## Serve an exported repository: make serve REPO=...
 	@test -n "$(REPO)" || { echo "make serve: say which repository: make serve REPO=path/to/repository" >&2; exit 2; }
@@ -54,4 +60,4 @@ readme: setup  ## Write the README's tables from benchmarks/results
 	$(BIN)/python benchmarks/readme.py
 
 clean:  ## Remove .venv and everything that was made
-	rm -rf .venv .perf-analyzer wheels out
+	rm -rf .venv .audit .perf-analyzer wheels out

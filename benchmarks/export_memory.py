@@ -94,7 +94,16 @@ def peaks_of_export(source: Path, repository: Path, precision: str) -> dict[str,
     A step is what it says on stderr that it begins. Raises DemoError if it fails.
     """
     script = Path(sys.executable).with_name("alpamayo-export")
-    command = [script, source, "--output", repository, "--precision", precision, "--denoiser", "onnxruntime"]
+    command: list[str | Path] = [
+        script,
+        source,
+        "--output",
+        repository,
+        "--precision",
+        precision,
+        "--denoiser",
+        "onnxruntime",
+    ]
     peaks: dict[str, int] = {}
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as export,

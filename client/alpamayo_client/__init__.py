@@ -2,6 +2,7 @@
 
 from .aio import AsyncAlpamayoClient
 from .client import AlpamayoClient
+from .connection import Tls
 from .errors import AlpamayoError, InvalidRequestError, ServerError, TimedOutError, UnavailableError
 from .prediction import Prediction
 from .scene import Scene
@@ -17,5 +18,6 @@ __all__ = [
     "ServerError",
     "StageTime",
     "TimedOutError",
+    "Tls",
     "UnavailableError",
 ]

@@ -9,7 +9,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CHANNEL_ARGS, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience
+from .connection import CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, infer_inputs
@@ -19,9 +19,10 @@ from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
+        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted."""
         super().__init__(url)
-        self._triton = InferenceServerClient(self.url, channel_args=CHANNEL_ARGS)
+        self._triton = InferenceServerClient(self.url, **channel(tls))
 
     async def __aenter__(self) -> "AsyncAlpamayoClient":
         return self

@@ -8,7 +8,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CHANNEL_ARGS, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience
+from .connection import CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, infer_inputs
@@ -18,9 +18,10 @@ from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_
 class AlpamayoClient(BaseClient[Prediction]):
     """Blocking client of one server. Use it from one thread; `close()` it, or use it in a `with` block."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
+        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted."""
         super().__init__(url)
-        self._triton = InferenceServerClient(self.url, channel_args=CHANNEL_ARGS)
+        self._triton = InferenceServerClient(self.url, **channel(tls))
 
     def __enter__(self) -> "AlpamayoClient":
         return self

@@ -1,7 +1,8 @@
 """The gRPC channel's settings, and patience while a server starts."""
 
 import time
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from .errors import InvalidRequestError, UnavailableError
 
@@ -26,6 +27,25 @@ def check_url(url: str) -> str:
     if not isinstance(url, str) or url.startswith(("http://", "https://", "grpc://")):
         raise InvalidRequestError(f"url: got {url!r}, wanted host:port of the gRPC endpoint, such as localhost:8001")
     return url
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A connection that is encrypted, to a server that has proved who it is. All are names of PEM files.
+
+    Attributes:
+        root_certificates: whom to trust; None: whom gRPC trusts.
+        private_key, certificate_chain: the client's own, for a server that wants to know who asks.
+    """
+
+    root_certificates: str | None = None
+    private_key: str | None = None
+    certificate_chain: str | None = None
+
+
+def channel(tls: Tls | None) -> dict[str, Any]:
+    """What tritonclient's clients, the blocking one and asyncio's, take besides the address."""
+    return {"channel_args": CHANNEL_ARGS} | ({"ssl": True, **asdict(tls)} if tls else {})
 
 
 class Patience:

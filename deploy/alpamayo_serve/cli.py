@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from alpamayo_serve.endpoints import reserved_endpoints
+from alpamayo_serve.endpoints import reserved_endpoints, restrictions
 from alpamayo_serve.errors import LaunchError
 from alpamayo_serve.repository import FLAGS, read_repository
 from alpamayo_serve.server import find_server
@@ -43,7 +43,8 @@ def main() -> int:
             _refuse(own_flags, extra_flags, "after --")
             # Triton lets the last one win.
             defaults = [*DEFAULTS, *(tracing(arguments.trace_url) if arguments.trace else ())]
-            command = [str(server.executable), *server.flags, *defaults, *repository.flags, *extra_flags, *own_flags]
+            given = [*repository.flags, *extra_flags]
+            command = [str(server.executable), *server.flags, *defaults, *restrictions(given), *given, *own_flags]
             return run_server(command, server.environment, repository.models, endpoints, arguments.exit_timeout_s)
     except LaunchError as error:
         print(f"alpamayo-serve: {error}", file=sys.stderr)

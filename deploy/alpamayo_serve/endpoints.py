@@ -1,11 +1,15 @@
 """Addresses and ports: which ones, and that they are free."""
 
+import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from alpamayo_serve.errors import LaunchError
+
+SWITCHED_OFF = ("model-repository", "trace", "logging")
+"""What Triton offers on every port and no client of ours needs; trace and log settings name files to write."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,17 @@ def reserved_endpoints(host: str, grpc_port: int, http_port: int, metrics_port: 
                 ) from None
             ports.append(reservation.getsockname()[1])
         yield Endpoints(address, *ports)
+
+
+def restrictions(given: Sequence[str]) -> Iterator[str]:
+    """The flags that refuse SWITCHED_OFF to everybody, but for what the flags `given` restrict in their own way.
+
+    Triton has no switch for them, only a header's value that a request must have. A line's end is in no header; and who
+    is on another machine cannot see the rest.
+    """
+    nobody = secrets.token_hex(16) + "\n"
+    for flag in ("--grpc-restricted-protocol", "--http-restricted-api"):
+        values = [word.removeprefix(f"{flag}=") for word in given if word.startswith(f"{flag}=")]
+        own = {name for value in values for name in value.partition(":")[0].split(",")}
+        if off := [name for name in SWITCHED_OFF if name not in own]:
+            yield f"{flag}={','.join(off)}:nobody={nobody}"

@@ -26,7 +26,8 @@ def is_hub_id(name: str) -> bool:
 def fetch(name: str, patterns: Sequence[str]) -> Path:
     """The folder in the hub's cache with a model's files that fit `patterns`, fetched as far as they are not there.
 
-    Its own name is the commit's. The client shows its progress, and goes on where an earlier download stopped.
+    Its own name is the commit's. The client shows its progress, takes up a connection that breaks where it stopped, and
+    keeps the files that it has fetched whole.
 
     Args:
         name: what is_hub_id() takes. Without a revision: `main`.
@@ -75,7 +76,7 @@ def _what_to_do(error: Exception, model: str, revision: str | None) -> str:
                 f"{error.strerror} in the cache {constants.HF_HUB_CACHE}: make room, or set HF_HOME to a folder on "
                 "another disk; what is there already is kept"
             )
-    return f"the download broke off ({_first_line(error)}): run the same command again, it goes on where it stopped"
+    return f"the download broke off ({_first_line(error)}): run the same command again, files that are whole are kept"
 
 
 def _first_line(error: BaseException) -> str:

@@ -83,12 +83,3 @@ def test_flags_of_the_repository_and_then_of_the_command_line(running):
     assert "--log-info=true" in words
     assert words.index("--id=from-the-repository") < words.index("--id=from-the-command-line")
     assert json.loads(get(running, "/v2"))["name"] == "from-the-command-line"
-
-
-def test_nobody_loads_models_over_the_network(running):
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{running.ports()['http']}/v2/repository/models/echo/unload", method="POST"
-    )
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request)
-    assert b"explicit model load / unload is not allowed" in refused.value.read()

@@ -1,0 +1,196 @@
+"""What a stranger cannot do: nothing is switched on, and nothing is read as code, that nobody asked for."""
+
+import ast
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+import tritonclient.http as httpclient
+from alpamayo_client import AlpamayoClient, Tls, UnavailableError
+from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
+from tritonclient.utils import InferenceServerException
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [
+    path
+    for folder in ("model_repository", "export", "deploy", "client")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+
+
+@pytest.fixture(scope="module")
+def running(launch):
+    launched = launch()
+    launched.ports()
+    yield launched
+    assert launched.stop() == 0, launched.log
+
+
+@pytest.fixture(params=["grpc", "http"])
+def triton(request, running):
+    module = {"grpc": grpcclient, "http": httpclient}[request.param]
+    with module.InferenceServerClient(f"127.0.0.1:{running.ports()[request.param]}") as client:
+        yield client
+
+
+# What Triton offers to everybody by itself.
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("get_model_repository_index", ()),
+        ("load_model", ("echo",)),
+        ("unload_model", ("echo",)),
+        ("get_trace_settings", ()),
+        ("update_trace_settings", (None, {"trace_file": "FILE", "trace_level": ["TIMESTAMPS"], "trace_rate": "1"})),
+        ("get_log_settings", ()),
+        ("update_log_settings", ({"log_file": "FILE"},)),
+    ],
+)
+@pytest.mark.parametrize("value", [None, "", "nobody"])
+def test_models_traces_and_logs_are_controlled_by_nobody(running, triton, call, arguments, value, tmp_path):
+    file = tmp_path / "written"
+    arguments = [
+        {k: str(file) if v == "FILE" else v for k, v in it.items()} if isinstance(it, dict) else it for it in arguments
+    ]
+    header = "triton-grpc-protocol-nobody" if isinstance(triton, grpcclient.InferenceServerClient) else "nobody"
+    with pytest.raises(InferenceServerException, match="restricted"):
+        getattr(triton, call)(*arguments, headers=None if value is None else {header: value})
+    x = grpcclient.InferInput("x", [1], "FP32").set_data_from_numpy(np.float32([1]))
+    with grpcclient.InferenceServerClient(f"127.0.0.1:{running.ports()['grpc']}") as client:
+        client.infer("echo", [x])
+    assert not file.exists()
+
+
+def test_what_clients_use_is_on(triton):
+    assert triton.is_server_ready()
+    assert triton.is_model_ready("echo")
+    triton.get_model_config("echo")
+    triton.get_inference_statistics()
+    triton.get_system_shared_memory_status()
+
+
+def test_what_a_user_restricts_in_his_own_way_is_his():
+    grpc, http = restrictions(["--grpc-restricted-protocol=inference,trace:key=mine", "--log-info=true"])
+    assert grpc.startswith("--grpc-restricted-protocol=model-repository,logging:nobody=")
+    assert http.startswith(f"--http-restricted-api={','.join(SWITCHED_OFF)}:nobody=")
+    all_own = [f"{flag.partition('=')[0]}={','.join(SWITCHED_OFF)}:key=mine" for flag in (grpc, http)]
+    assert list(restrictions(all_own)) == []
+
+
+@pytest.mark.parametrize("key", ["../../etc/passwd", "/../../etc/passwd", "/etc/passwd"])
+def test_shared_memory_is_no_way_to_files(triton, key):
+    """A region's name is the one string of a request that the server opens something by."""
+    with pytest.raises(InferenceServerException, match="Unable to open shared memory region"):
+        triton.register_system_shared_memory("region", key, 16)
+
+
+# Where it listens
+
+
+def test_no_process_listens_beyond_loopback(running):
+    pids = [running.process.pid, *running.processes()]
+    assert len(pids) >= 3  # the launcher, the server, a stub
+    sockets = {link for pid in pids for link in _links(pid)}
+    listening = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            # A UDP socket has no such state: any that is bound counts.
+            if (fields[3] == "0A" or table.startswith("udp")) and f"socket:[{fields[9]}]" in sockets:
+                listening.add(fields[1].rpartition(":")[0])
+    assert listening
+    assert listening <= set(LOOPBACK)
+
+
+def _links(pid: int) -> list[str]:
+    return [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    """Of 127.0.0.1 and localhost, signed by itself; and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "server.crt", folder / "server.key"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_tls(launch, certificate):
+    file, key = certificate
+    flags = ["--grpc-use-ssl=true", f"--grpc-server-cert={file}", f"--grpc-server-key={key}"]
+    launched = launch("--", *flags)
+    url = f"127.0.0.1:{launched.ports()['grpc']}"
+    with AlpamayoClient(url, Tls(root_certificates=str(file))) as client:
+        assert client._triton.is_model_ready("echo", client_timeout=30)
+    for tls in (None, Tls()):  # in plain text; and trusting the world's certificates, not this one
+        with AlpamayoClient(url, tls) as client, pytest.raises(UnavailableError):
+            client.wait_until_ready(timeout_s=0.5)
+    assert launched.stop() == 0, launched.log
+
+
+# Code in data
+
+CALLS = {"eval", "exec", "compile", "__import__"}
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+def _offences(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.partition(".")[0] in MODULES]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in MODULES:
+            found.append(str(node.module))
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in CALLS | {"torch.load", "os.system", "os.popen", "np.fromfile"}:
+                found.append(called)
+            for keyword in node.keywords:
+                if (
+                    keyword.arg in ("trust_remote_code", "shell", "allow_pickle")
+                    and ast.unparse(keyword.value) != "False"
+                ):
+                    found.append(f"{called}({keyword.arg}={ast.unparse(keyword.value)})")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_pickle_no_eval_no_shell(path):
+    assert _offences(path) == []
+
+
+@pytest.mark.parametrize(
+    "code", ["eval('1')", "import pickle", "from pickle import loads", "torch.load(f)", "run('ls', shell=True)"]
+)
+def test_they_would_be_found(tmp_path, code):
+    (tmp_path / "bad.py").write_text(code)
+    assert _offences(tmp_path / "bad.py")
+
+
+def test_a_repository_holds_no_pickle(repository):
+    """torch's archive of the denoiser could: for tensors that are no plain arrays, constants, and example inputs."""
+    assert not [path for path in repository.rglob("*") if path.suffix in (".pt", ".pth", ".bin", ".pkl")]
+    with zipfile.ZipFile(repository / "alpamayo_denoiser" / "1" / "denoiser.pt2") as archive:
+        weights = json.loads(archive.read("denoiser/data/weights/model_weights_config.json"))["config"]
+        constants = json.loads(archive.read("denoiser/data/constants/model_constants_config.json"))["config"]
+        others = {
+            name: archive.getinfo(name).file_size
+            for name in archive.namelist()
+            if name.endswith((".pt", ".pkl")) or "/extra/" in name
+        }
+    assert {weight["use_pickle"] for weight in weights.values()} == {False}
+    assert constants == {}
+    assert set(others.values()) == {0}
