@@ -41,7 +41,7 @@ lint: setup  ## Style, types, and dependencies that fit together
 audit: setup  ## Look the pinned dependencies up among known vulnerabilities (needs a network)
 	$(PYTHON) -m venv .audit
 	.audit/bin/python -m pip install --quiet pip-audit
-	.audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { echo "make audit: not passed: a vulnerability, or packages that could not be looked up at https://pypi.org (see above)" >&2; exit 1; }
+	.audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { echo "make audit: not passed: a vulnerability, or packages that could not be looked up at PyPI (see above)" >&2; exit 1; }
 
 serve: setup  ## Serve an exported repository: make serve REPO=...
 	@test -n "$(REPO)" || { echo "make serve: say which repository: make serve REPO=path/to/repository" >&2; exit 2; }

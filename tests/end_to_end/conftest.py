@@ -15,7 +15,8 @@ from .wire import Tensors, ask, assert_same
 
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with live_server(repository, tmp_path_factory.mktemp("server")) as server:
+    log_settings = "--grpc-restricted-protocol=logging:tests=allowed"  # off for all others
+    with live_server(repository, tmp_path_factory.mktemp("server"), "--", log_settings) as server:
         yield server
 
 
@@ -49,9 +50,10 @@ LONG_THOUGHTS = {"num_traj_samples": 32, "max_generation_length": 256, "temperat
 @pytest.fixture
 def runs(server: LiveServer, triton: grpcclient.InferenceServerClient) -> Iterator[Callable[[str], int]]:
     """How many requests a model has begun to work on: only Triton's verbose log says it."""
-    triton.update_log_settings({"log_verbose_level": 1})
+    allowed = {"triton-grpc-protocol-tests": "allowed"}
+    triton.update_log_settings({"log_verbose_level": 1}, headers=allowed)
     yield lambda model: server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
-    triton.update_log_settings({"log_verbose_level": 0})
+    triton.update_log_settings({"log_verbose_level": 0}, headers=allowed)
 
 
 @pytest.fixture(scope="session")
