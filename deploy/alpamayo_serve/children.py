@@ -3,11 +3,31 @@
 import ctypes
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded now: between fork and exec it might deadlock
+
+
+@dataclass(frozen=True)
+class Process:
+    """What proc(5) tells about a process. `ended`: it is not reaped yet, and `wait_status` is what wait() will say."""
+
+    parent: int
+    ended: bool
+    wait_status: int
+
+    @classmethod
+    def read(cls, pid: int) -> "Process | None":
+        """None if there is none."""
+        try:
+            # "pid (name) state parent ... status"; the name may hold anything.
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return cls(int(fields[1]), fields[0] in "ZX", int(fields[49]))
 
 
 def adopt_orphans() -> None:
@@ -22,18 +42,14 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def children(parent: int, states: str = "") -> set[int]:
-    """Ids of the direct children; with `states`, letters of proc(5), only those in one of them (Z: not reaped yet)."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # "pid (name) state parent ..."; the name may hold anything.
-            state, its_parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
-        except OSError:  # gone meanwhile
-            continue
-        if int(its_parent) == parent and (not states or state in states):
-            found.add(int(stat.parent.name))
-    return found
+def children(parent: int, ended_only: bool = False) -> set[int]:
+    """Ids of the direct children; with `ended_only`, of those that are not reaped yet."""
+    processes = {int(folder.name): Process.read(int(folder.name)) for folder in Path("/proc").glob("[0-9]*")}
+    return {
+        pid
+        for pid, process in processes.items()
+        if process is not None and process.parent == parent and (process.ended or not ended_only)
+    }
 
 
 def kill_children(except_for: set[int]) -> None:

@@ -10,7 +10,8 @@ from alpamayo_serve.endpoints import reserved_endpoints, restrictions
 from alpamayo_serve.errors import LaunchError
 from alpamayo_serve.repository import FLAGS, read_repository
 from alpamayo_serve.server import find_server
-from alpamayo_serve.supervisor import block_signals, run_server
+from alpamayo_serve.stop_signals import block_signals
+from alpamayo_serve.supervisor import run_server
 
 # What the server is run with unless the repository or the command line says otherwise.
 DEFAULTS = (
@@ -22,7 +23,9 @@ DEFAULTS = (
 
 
 def main() -> int:
-    """Returns the server's exit code; 1 with a message if it could not be started, 2 if the command line is wrong."""
+    """Returns the server's exit code; 1 with a message if it could not be started, or died once too often; 2 if the
+    command line is wrong.
+    """
     arguments, extra_flags = _parse(sys.argv[1:])
     try:
         repository = read_repository(arguments.repository)
@@ -45,7 +48,14 @@ def main() -> int:
             defaults = [*DEFAULTS, *(tracing(arguments.trace_url) if arguments.trace else ())]
             given = [*repository.flags, *extra_flags]
             command = [str(server.executable), *server.flags, *defaults, *restrictions(given), *given, *own_flags]
-            return run_server(command, server.environment, repository.models, endpoints, arguments.exit_timeout_s)
+            return run_server(
+                command,
+                server.environment,
+                repository.models,
+                endpoints,
+                arguments.exit_timeout_s,
+                arguments.max_restarts,
+            )
     except LaunchError as error:
         print(f"alpamayo-serve: {error}", file=sys.stderr)
         return 1
@@ -58,7 +68,7 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="alpamayo-serve",
         usage="%(prog)s [options] REPO [-- TRITONSERVER_FLAG ...]",
         description="Serve a model repository with tritonserver: the one on PATH, else the one from PyPI. "
-        "Prints one line when every model is ready.",
+        "Prints one line when every model is ready, and again after a restart.",
         epilog="What follows -- goes to tritonserver as it is, e.g. -- --log-verbose=1 (see tritonserver --help).",
     )
     parser.add_argument("repository", metavar="REPO", type=Path, help="folder that alpamayo-export wrote")
@@ -93,6 +103,14 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         metavar="SECONDS",
         help="how long requests in flight may take after SIGTERM or SIGINT, default %(default)s; a second signal kills",
     )
+    parser.add_argument(
+        "--max-restarts",
+        type=_count,
+        default=5,
+        metavar="N",
+        help="how often in 10 minutes a server that has served and died is started again, default %(default)s; "
+        "0: exit with code 1 instead, for an orchestrator that restarts containers",
+    )
     return parser.parse_args(command_line[:split]), list(command_line[split + 1 :])
 
 
@@ -107,6 +125,12 @@ def tracing(url: str) -> list[str]:
         f"--trace-config=opentelemetry,url={url}",
         "--trace-config=opentelemetry,resource=service.name=alpamayo",
     ]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: wanted 0 or more")
+    return int(text)
 
 
 def _refuse(own_flags: Sequence[str], flags: Sequence[str], where: str) -> None:

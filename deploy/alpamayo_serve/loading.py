@@ -41,7 +41,7 @@ class Loading:
         waits for it forever.
         """
         now = time.monotonic()
-        self._dead_stubs = {pid: self._dead_stubs.get(pid, now) for pid in children(self._server_pid, states="Z")}
+        self._dead_stubs = {pid: self._dead_stubs.get(pid, now) for pid in children(self._server_pid, ended_only=True)}
         return any(now - since > DEAD_STUB_GRACE_S for since in self._dead_stubs.values())
 
     def _not_ready(self) -> list[str]:

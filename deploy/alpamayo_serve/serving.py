@@ -25,7 +25,9 @@ def serving(repository: Path, log: Path) -> Iterator[Endpoints]:
         LaunchError: the server did not start, or did not stop with code 0.
     """
     ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
-    command: list[str | Path] = [Path(sys.executable).with_name("alpamayo-serve"), repository, *ports]
+    # A server that dies is an error here: what is measured must not be half of one and half of another.
+    options = (*ports, "--max-restarts", "0")
+    command: list[str | Path] = [Path(sys.executable).with_name("alpamayo-serve"), repository, *options]
     with log.open("w") as stderr:
         launcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
         try:

@@ -1,32 +1,18 @@
-"""The life of the server process: signals, and nothing left behind."""
+"""Servers one after the other: one that has served and died is started again, within bounds."""
 
-import os
-import secrets
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from signal import SIGTERM
 
-from alpamayo_serve.children import adopt_orphans, children, end_with_parent, kill_children
+from alpamayo_serve.children import adopt_orphans
 from alpamayo_serve.endpoints import Endpoints
-from alpamayo_serve.loading import Loading, say
+from alpamayo_serve.lifetime import run_once
+from alpamayo_serve.loading import say
+from alpamayo_serve.restarts import WINDOW_S, Restarts
+from alpamayo_serve.stop_signals import wait_for_stop
 
-PROBE_INTERVAL_S = 0.2
-IDLE_INTERVAL_S = 60.0
-EXIT_MARGIN_S = 5.0  # a server that outlives its own timeout by this hangs
-
-STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-SHARED_MEMORY = Path("/dev/shm")
-
-
-def block_signals() -> None:
-    """From here on, signals wait until run_server() takes them, so that none can end the launcher between two steps.
-
-    SIGHUP stays as it is under nohup.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _awaited_signals())
+GAVE_UP = 1
+STOPPED_UNREADY = 128 + SIGTERM  # as of a server that is told to stop while it loads
 
 
 def run_server(
@@ -35,66 +21,37 @@ def run_server(
     models: Sequence[str],
     endpoints: Endpoints,
     exit_timeout_s: int,
+    max_restarts: int,
 ) -> int:
-    """Runs `command` until it exits; returns its exit code, 128 + n if signal n killed it. Needs block_signals().
+    """Runs `command`, again and again if it dies, until a stop signal ends it. Needs block_signals().
 
-    The first stop signal asks the server to finish the requests in flight and exit; the next one kills it. It is also
-    killed if it outlives the `exit_timeout_s` that `command` gives it. Whatever it leaves behind, processes or shared
-    memory, is removed.
+    If it dies before it was ever ready, it is not started again: another would die of the same.
+
+    Returns:
+        The last server's exit code, 128 + n if signal n killed it; 1 if it has died more than `max_restarts` times.
     """
-    launcher = os.getpid()
     adopt_orphans()
-    others = children(launcher)  # of whoever exec'ed this program
-    regions = f"alpamayo_serve_{launcher}_{secrets.token_hex(4)}_"
-
-    def prepare() -> None:
-        end_with_parent(launcher)  # the server then cleans up after itself; this program has one thread, as that needs
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-    try:
-        server = subprocess.Popen(
-            [*command, f"--backend-config=python,shm-region-prefix-name={regions}"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,  # what models print; this program's own stdout has the ready line only
-            start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
-            preexec_fn=prepare,
-        )
-        code = _supervise(server, Loading(server.pid, models, endpoints), exit_timeout_s + EXIT_MARGIN_S)
-    finally:
-        kill_children(except_for=others)
-        for region in SHARED_MEMORY.glob(f"{regions}*"):
-            region.unlink(missing_ok=True)
-    return code if code >= 0 else 128 - code
+    restarts = Restarts(max_restarts)
+    served = False
+    while True:
+        end = run_once(command, environment, models, endpoints, exit_timeout_s)
+        served = served or end.was_ready
+        if end.told_to_stop or end.code == 0 or not served:
+            return end.code
+        wait_s = restarts.next_wait_s(time.monotonic())
+        bound = f"restarts: at most {max_restarts} in {WINDOW_S // 60} minutes"
+        if wait_s is None:
+            say(f"giving up on tritonserver: {bound}")
+            return GAVE_UP
+        say(f"starting tritonserver again in {wait_s} s; {bound}")
+        if _stopped_within(wait_s):
+            return STOPPED_UNREADY
 
 
-def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: float) -> int:
-    """Reports readiness and forwards signals until the server exits; returns its code, -n if signal n killed it."""
-    ready = False
-    stopping_since = None
-    while (code := server.poll()) is None:
-        if stopping_since is not None:
-            if time.monotonic() - stopping_since > patience_s:
-                say(f"tritonserver did not exit within {patience_s:.0f} s, killing it")
-                server.kill()
-        elif not ready:
-            ready = loading.ready()
-            if not ready and loading.hopeless():
-                say("a model's process died before it could say why, and tritonserver keeps waiting for it: killing it")
-                server.kill()
-        idle = ready and stopping_since is None
-        # The exit of the server is a signal, too (SIGCHLD).
-        received = signal.sigtimedwait(_awaited_signals(), IDLE_INTERVAL_S if idle else PROBE_INTERVAL_S)
-        if received is not None and received.si_signo in STOP_SIGNALS:
-            server.send_signal(signal.SIGTERM if stopping_since is None else signal.SIGKILL)
-            stopping_since = stopping_since or time.monotonic()
-    if code < 0:
-        say(f"tritonserver was killed by signal {-code} ({signal.strsignal(-code)})")
-    elif code > 0:
-        say(f"tritonserver exited with code {code}")
-    return code
-
-
-def _awaited_signals() -> set[signal.Signals]:
-    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
-    return STOP_SIGNALS - ignored | {signal.SIGCHLD}
+def _stopped_within(wait_s: float) -> bool:
+    """Whether a stop signal came; a child's end, of which there may be news, does not shorten the wait."""
+    until = time.monotonic() + wait_s
+    while (left_s := until - time.monotonic()) > 0:
+        if wait_for_stop(left_s):
+            return True
+    return False

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from launched import ANY_PORTS, SCRIPT, Launched, write_repository
@@ -8,16 +9,16 @@ from launched import ANY_PORTS, SCRIPT, Launched, write_repository
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory):
-    """Starts `alpamayo-serve REPO ANY_PORTS *arguments`, REPO being what write_repository(**repository) makes."""
+    """Starts `alpamayo-serve REPO ANY_PORTS *arguments`; REPO is `exported`, or what write_repository(**toy) makes."""
     started = []
 
-    def start(*arguments: str, env: dict | None = None, **repository: str) -> Launched:
+    def start(*arguments: str, env: dict | None = None, exported: Path | None = None, **toy: str) -> Launched:
         folder = tmp_path_factory.mktemp("serve")
         (folder / "tmp").mkdir()
-        write_repository(folder / "repository", **repository)
+        repository = exported or write_repository(folder / "repository", **toy)
         with open(folder / "stdout", "w") as stdout, open(folder / "stderr", "w") as stderr:
             process = subprocess.Popen(
-                [SCRIPT, folder / "repository", *ANY_PORTS, *arguments],
+                [SCRIPT, repository, *ANY_PORTS, *arguments],
                 stdout=stdout,
                 stderr=stderr,
                 env=os.environ | {"TMPDIR": str(folder / "tmp")} | (env or {}),

@@ -5,9 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as grpcclient
 
 SCRIPT = Path(sys.executable).with_name("alpamayo-serve")
 ANY_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
@@ -40,6 +44,28 @@ def initialize():
 
 
 def execute(request):
+    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+    return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
+"""
+
+
+BLOCKS_LOADING = """
+import subprocess, time
+
+def initialize():
+    subprocess.Popen(["tail", "-f", __file__], start_new_session=True)  # not in the server's process group
+    print("initialize() began", flush=True)
+    time.sleep(1e6)
+"""
+
+# Answers once a file called `release` lies beside it.
+BLOCKS_REQUESTS = """
+import pathlib, time
+
+def execute(request):
+    print("executing", flush=True)
+    while not pathlib.Path(__file__).with_name("release").exists():
+        time.sleep(0.02)
     x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
     return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
 """
@@ -79,13 +105,14 @@ class Launched:
     def log(self) -> str:
         return (self.folder / "stderr").read_text()
 
-    def ports(self) -> dict[str, int]:
-        """Waits for the ready line."""
-        until(lambda: "\n" in self.stdout or self.process.poll() is not None, "the ready line")
+    def ports(self, servers: int = 1) -> dict[str, int]:
+        """Waits for the ready line, or until so many servers one after the other have been ready: all said the same."""
+        until(lambda: self.stdout.count("\n") >= servers or self.process.poll() is not None, "the ready line")
+        lines = set(self.stdout.splitlines())
         ready = re.fullmatch(
             r"alpamayo-serve: ready, gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+), "
-            r"metrics http://127\.0\.0\.1:(\d+)/metrics\n",
-            self.stdout,
+            r"metrics http://127\.0\.0\.1:(\d+)/metrics",
+            lines.pop() if len(lines) == 1 else "",
         )
         assert ready, (self.stdout, self.log)
         return dict(zip(("grpc", "http", "metrics"), map(int, ready.groups()), strict=True))
@@ -117,6 +144,10 @@ class Launched:
     def process_id(self, program: str) -> int:
         return next(pid for pid, name in self.processes().items() if name == program)
 
+    def stub_of(self, model: str) -> int:
+        arguments = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in self.processes()}
+        return next(pid for pid, words in arguments.items() if words[1].endswith(f"/{model}/1/model.py"))
+
     def shared_memory(self) -> list[str]:
         return [name for name in os.listdir("/dev/shm") if name.startswith(f"alpamayo_serve_{self.process.pid}_")]
 
@@ -125,3 +156,20 @@ class Launched:
 
 
 NOTHING = ({}, [], [])
+
+
+def infer(launched: Launched, answers: list) -> threading.Thread:
+    """Sends a request from a thread of its own; the answer, or the error, is appended to `answers`."""
+    url = f"127.0.0.1:{launched.ports()['grpc']}"
+
+    def run():
+        x = grpcclient.InferInput("x", [1], "FP32").set_data_from_numpy(np.float32([7]))
+        try:
+            with grpcclient.InferenceServerClient(url) as client:
+                answers.append(client.infer("echo", [x]).as_numpy("y").tolist())
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread

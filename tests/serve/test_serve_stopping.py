@@ -2,34 +2,9 @@
 
 import os
 import signal
-import threading
 
-import numpy as np
 import pytest
-import tritonclient.grpc as grpcclient
-from launched import NOTHING, until
-
-BLOCKS_LOADING = """
-import subprocess, time
-
-def initialize():
-    subprocess.Popen(["tail", "-f", __file__], start_new_session=True)  # not in the server's process group
-    print("initialize() began", flush=True)
-    time.sleep(1e6)
-"""
-
-# Answers once a file called `release` lies beside it.
-BLOCKS_REQUESTS = """
-import pathlib, time
-
-def execute(request):
-    print("executing", flush=True)
-    while not pathlib.Path(__file__).with_name("release").exists():
-        time.sleep(0.02)
-    x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
-    return pb_utils.InferenceResponse([pb_utils.Tensor("y", x)])
-"""
-
+from launched import BLOCKS_LOADING, BLOCKS_REQUESTS, NOTHING, infer, until
 
 # Python runs it when it starts; the launcher's own is in another folder.
 DIES_AS_A_STUB = """
@@ -38,23 +13,6 @@ import os, sys
 if "alpamayo-serve-" in sys.prefix:
     os._exit(1)
 """
-
-
-def infer(launched, answers: list) -> threading.Thread:
-    """Sends a request from a thread of its own; the answer, or the error, is appended to `answers`."""
-    url = f"127.0.0.1:{launched.ports()['grpc']}"
-
-    def run():
-        x = grpcclient.InferInput("x", [1], "FP32").set_data_from_numpy(np.float32([7]))
-        try:
-            with grpcclient.InferenceServerClient(url) as client:
-                answers.append(client.infer("echo", [x]).as_numpy("y").tolist())
-        except Exception as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
@@ -113,10 +71,9 @@ def test_stop_while_loading(launch, stop_signal):
     assert launched.left_behind() == NOTHING
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_server_is_killed(launch, ready):
-    launched = launch(model="" if ready else BLOCKS_LOADING)
-    launched.logged("initialized") if ready else launched.logged("initialize() began")
+def test_server_is_killed_while_loading(launch):
+    launched = launch(model=BLOCKS_LOADING)
+    launched.logged("initialize() began")
     os.kill(launched.process_id("tritonserver"), signal.SIGKILL)
     assert launched.wait() == 128 + signal.SIGKILL
     assert "tritonserver was killed by signal 9" in launched.log

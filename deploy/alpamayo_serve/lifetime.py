@@ -1,0 +1,95 @@
+"""One server process, from its start to its end, and nothing left behind."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL, SIGTERM, strsignal
+
+from alpamayo_serve.children import children, end_with_parent, kill_children
+from alpamayo_serve.endpoints import Endpoints
+from alpamayo_serve.loading import Loading, say
+from alpamayo_serve.stop_signals import unblock_signals, wait_for_stop
+from alpamayo_serve.stubs import Stubs
+
+PROBE_INTERVAL_S = 0.2
+EXIT_MARGIN_S = 5.0  # a server that outlives its own timeout by this hangs
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class End:
+    """Of a server: its exit code, 128 + n if signal n killed it; whether it had been ready; whether it was told to."""
+
+    code: int
+    was_ready: bool
+    told_to_stop: bool
+
+
+def run_once(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    models: Sequence[str],
+    endpoints: Endpoints,
+    exit_timeout_s: int,
+) -> End:
+    """Runs `command` until it exits. Needs adopt_orphans() and block_signals().
+
+    The first stop signal asks the server to finish the requests in flight and exit; the next one kills it. It is also
+    killed if it outlives the `exit_timeout_s` that `command` gives it, and when a model's process dies: whoever waits
+    for it gets an error now, not when Triton notices. What it leaves behind, processes or shared memory, is removed.
+    """
+    launcher = os.getpid()
+    others = children(launcher)  # of whoever exec'ed this program
+    regions = f"alpamayo_serve_{launcher}_{secrets.token_hex(4)}_"
+
+    def prepare() -> None:
+        end_with_parent(launcher)  # the server then cleans up after itself; this program has one thread, as that needs
+        unblock_signals()
+
+    try:
+        server = subprocess.Popen(
+            [*command, f"--backend-config=python,shm-region-prefix-name={regions}"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,  # what models print; this program's own stdout has the ready lines only
+            start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
+            preexec_fn=prepare,
+        )
+        return _supervise(server, Loading(server.pid, models, endpoints), exit_timeout_s + EXIT_MARGIN_S)
+    finally:
+        kill_children(except_for=others)
+        for region in SHARED_MEMORY.glob(f"{regions}*"):
+            region.unlink(missing_ok=True)
+
+
+def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: float) -> End:
+    """Reports readiness and forwards signals until the server exits."""
+    stubs = None  # known once it is ready
+    stopping_since = None
+    while (code := server.poll()) is None:
+        if stopping_since is not None:
+            if time.monotonic() - stopping_since > patience_s:
+                say(f"tritonserver did not exit within {patience_s:.0f} s, killing it")
+                server.kill()
+        elif stubs is not None:
+            if death := stubs.death():
+                say(f"{death}: ending tritonserver, which cannot start it again")
+                server.kill()
+        elif loading.ready():
+            stubs = Stubs(server.pid)
+        elif loading.hopeless():
+            say("a model's process died before it could say why, and tritonserver keeps waiting for it: killing it")
+            server.kill()
+        if wait_for_stop(PROBE_INTERVAL_S):  # or the exit of the server
+            server.send_signal(SIGTERM if stopping_since is None else SIGKILL)
+            stopping_since = stopping_since or time.monotonic()
+    if code < 0:
+        say(f"tritonserver was killed by signal {-code} ({strsignal(-code)})")
+    elif code > 0:
+        say(f"tritonserver exited with code {code}")
+    return End(code if code >= 0 else 128 - code, stubs is not None, stopping_since is not None)
