@@ -1,0 +1,112 @@
+"""What breaks while requests are under way, with the real models: callers are told, and served again."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+
+import pytest
+import tritonclient.grpc as grpcclient
+from alpamayo_serve.children import Process
+from tritonclient.utils import InferenceServerException
+
+from .conftest import SMALL
+from .golden_case import golden_case
+from .live_server import LiveServer, live_server, until
+from .wire import ask, assert_same, tensors
+
+PATIENCE_S = 60
+SCENE = golden_case("greedy").inputs
+SECONDS = {"num_traj_samples": 6, "max_generation_length": 64, "temperature": 100, "inference_steps": 20, "seed": 1}
+STAGES = ("alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle")
+
+
+@pytest.fixture(scope="module")
+def own_repository(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By its path, the processes that serve it are told from others."""
+    return shutil.copytree(repository, tmp_path_factory.mktemp("faults") / "repository")
+
+
+@pytest.fixture(scope="module")
+def fragile(own_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(own_repository, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def process_of(model: str, repository: Path) -> int:
+    program = str(repository / model / "1" / "model.py").encode()
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if program in arguments.read_bytes().split(b"\0"):
+                return int(arguments.parent.name)
+        except OSError:  # gone meanwhile
+            continue
+    raise AssertionError(f"no process runs {program}")
+
+
+def send(triton, inputs, parameters) -> Queue:
+    """Where the result, or the error, will be."""
+    answers = Queue()
+
+    def put(result, error):
+        answers.put(error or {output.name: result.as_numpy(output.name) for output in result.get_response().outputs})
+
+    triton.async_infer("alpamayo", tensors(inputs), put, parameters=parameters)
+    return answers
+
+
+def works_on(server: LiveServer, model: str) -> int:
+    """How many requests a model has begun to work on, by Triton's verbose log."""
+    return server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
+
+
+def ready(server: LiveServer, model: str) -> bool:
+    """Asked over a new connection: the old one was to another server."""
+    try:
+        with grpcclient.InferenceServerClient(server.grpc) as triton:
+            return triton.is_model_ready(model)
+    except InferenceServerException:
+        return False
+
+
+@pytest.mark.parametrize("model", STAGES)
+def test_a_stage_is_killed_in_a_request(fragile, own_repository, small_scene, first_answer, model):
+    with grpcclient.InferenceServerClient(fragile.grpc) as triton:
+        assert_same(ask(triton, small_scene, SMALL), first_answer)
+        triton.update_log_settings({"log_verbose_level": 1})
+        stage, before = process_of(model, own_repository), works_on(fragile, model)
+        assert ready(fragile, model)
+        os.kill(stage, signal.SIGSTOP)  # so that it is in the middle of the request when it is killed
+        answers = send(triton, small_scene, SMALL)
+        until(lambda: works_on(fragile, model) > before, f"the request to reach {model}")
+        os.kill(stage, signal.SIGKILL)
+        error = answers.get(timeout=PATIENCE_S)
+    # The launcher ended the connection. INTERNAL would be what Triton says by itself, a second or two later.
+    assert error.status() == "StatusCode.UNAVAILABLE", error
+    assert not ready(fragile, model)
+    said = f"the process of {model} ({stage}) was killed by signal 9 (Killed): ending tritonserver"
+    until(lambda: said in fragile.log.read_text(), "the launcher to say so")
+    until(lambda: ready(fragile, "alpamayo"), "the server to be ready again")
+    with grpcclient.InferenceServerClient(fragile.grpc) as triton:
+        assert_same(ask(triton, small_scene, SMALL), first_answer)
+
+
+def test_sigterm_under_load(fragile, own_repository):
+    """What is under way, and what waits for a stage, is answered; what comes later is refused. Exit code 0: see
+    live_server(). The last test of this server."""
+    with grpcclient.InferenceServerClient(fragile.grpc) as triton:
+        wanted = ask(triton, SCENE, SECONDS)
+        launcher = Process.read(Process.read(process_of("alpamayo_reasoner", own_repository)).parent).parent
+        answers = [send(triton, SCENE, SECONDS) for _ in range(3)]
+        until(lambda: fragile.waiting("alpamayo_reasoner") == 2, "two requests to wait for the first")
+        os.kill(launcher, signal.SIGTERM)
+        until(lambda: "Waiting for in-flight requests to complete" in fragile.log.read_text(), "the server to stop")
+        with pytest.raises(InferenceServerException) as refused:
+            ask(triton, SCENE, SECONDS)
+        assert refused.value.status() == "StatusCode.UNAVAILABLE"
+        assert any(queue.empty() for queue in answers)  # so it was indeed refused while others were under way
+        for queue in answers:
+            assert_same(queue.get(timeout=PATIENCE_S), wanted)
+    until(lambda: Process.read(launcher).ended, "the launcher to exit")
