@@ -14,7 +14,7 @@ import torch
 from alpamayo_client import ServerError
 from alpamayo_demo.errors import DemoError
 from alpamayo_export.limits import Limits
-from alpamayo_export.repository import DENOISER, REASONER, UNICYCLE
+from alpamayo_export.repository import DENOISER, REASONER, UNICYCLE, record_files
 from contract import HandOverFailed
 from denoiser.hand_over import check_hand_over
 from memory import NO_ROOM, Attempt, attempt, largest, main, outcome, repository_of, table
@@ -121,6 +121,7 @@ def broken_repository(small_repository, tmp_path_factory):
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"max_trajectories": BEYOND_MEMORY}))
     with (repository / UNICYCLE / "1" / "model.py").open("a") as model:
         model.write("\n    def _answer(self, request):\n        raise RuntimeError('a fault of its own')\n")
+    record_files(repository)  # or it would not be loaded
     return repository
 
 

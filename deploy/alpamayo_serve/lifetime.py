@@ -91,5 +91,6 @@ def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: fl
     if code < 0:
         say(f"tritonserver was killed by signal {-code} ({strsignal(-code)})")
     elif code > 0:
-        say(f"tritonserver exited with code {code}")
+        why = "" if stubs is not None else "; why, its table of models says, or the lines before"
+        say(f"tritonserver exited with code {code}{why}")
     return End(code if code >= 0 else 128 - code, stubs is not None, stopping_since is not None)

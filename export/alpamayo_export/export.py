@@ -146,6 +146,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options, check: Check 
         text_tokens = write_settings(checkpoint, repository, target)
         _write_networks(checkpoint, repository, target)
         write_flags(checkpoint, repository, target, text_tokens, repo.network_bytes(repository))
+        repo.record_files(repository)
         say("hashing the checkpoint")
         repo.write_manifest(repository, _manifest(checkpoint, target))
         check(repository)

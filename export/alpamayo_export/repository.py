@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from alpamayo_model_repository.exported_files import RECORD, describe_all, exported_files
 from google.protobuf import text_format
 from torch import Tensor
 from tritonclient.grpc import model_config_pb2
@@ -33,13 +34,21 @@ _SHARED = {
         "contract.py",
         "cuda_graph.py",
         "ego_history.py",
+        "exported_files.py",
         "kv_checksum.py",
         "random_weights.py",
         "stage_metrics.py",
         "triton_adapter.py",
     ),
-    DENOISER: ("contract.py", "cuda_graph.py", "kv_checksum.py", "stage_metrics.py", "triton_adapter.py"),
-    UNICYCLE: ("contract.py", "ego_history.py", "stage_metrics.py", "triton_adapter.py"),
+    DENOISER: (
+        "contract.py",
+        "cuda_graph.py",
+        "exported_files.py",
+        "kv_checksum.py",
+        "stage_metrics.py",
+        "triton_adapter.py",
+    ),
+    UNICYCLE: ("contract.py", "ego_history.py", "exported_files.py", "stage_metrics.py", "triton_adapter.py"),
 }
 _NETWORKS = (".safetensors", ".onnx", ".pt2")
 _VLM = "vlm."  # how the reasoner's weights begin in a checkpoint
@@ -114,6 +123,18 @@ def put_on_gpu(repository: Path) -> None:
         with edited_config(repository, model) as config:
             config.instance_group[0].kind = model_config_pb2.ModelInstanceGroup.KIND_GPU
             config.instance_group[0].gpus[:] = [0]
+
+
+def record_files(repository: Path) -> None:
+    """Beside each model's files, their sizes and hashes: it refuses to load others. Not of its config.pbtxt, in which
+    users set instances and queues.
+    """
+    for model in _SHARED:
+        folder = repository / model / "1"
+        paths = exported_files(folder)
+        found = tqdm(describe_all(paths), total=len(paths), desc=f"hashing {model}", unit="file", delay=2)
+        names = (path.relative_to(folder).as_posix() for path in paths)
+        write_json(folder / RECORD, dict(zip(names, found, strict=True)))
 
 
 def write_manifest(repository: Path, manifest: dict[str, Any]) -> None:

@@ -53,7 +53,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_files(repository):
     files = {name for name in contents(repository) if "__pycache__" not in name}
-    shared = {"config.pbtxt", "1/model.py", "1/contract.py", "1/stage_metrics.py", "1/triton_adapter.py"}
+    shared = {
+        "config.pbtxt",
+        "1/model.py",
+        "1/files.json",
+        "1/exported_files.py",
+        "1/contract.py",
+        "1/stage_metrics.py",
+        "1/triton_adapter.py",
+    }
     assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_denoiser/")} >= shared | {
         "1/denoiser.json",
         "1/denoiser.onnx",

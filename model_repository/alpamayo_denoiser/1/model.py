@@ -11,6 +11,7 @@ from denoiser.request import DenoiserRequest, DenoiserSettings, check_request, e
 from denoiser.runners import open_runner
 from denoiser.tensorrt_engine import USUAL_TOKENS
 from denoiser.velocity import Denoiser
+from exported_files import check_files
 from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, dlpack_input, optional_numpy_input, parameters_json, respond, version_folder
 
@@ -22,6 +23,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         folder = version_folder(args)
+        check_files(folder, pb_utils.Logger.log_info)
         gpu = args["model_instance_kind"] == "GPU"
         if gpu:
             torch.cuda.set_device(int(args["model_instance_device_id"]))

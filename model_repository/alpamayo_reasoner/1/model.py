@@ -7,6 +7,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 from contract import MAX_SEED, deadline_after, stop_check
 from cuda_graph import record
+from exported_files import check_files
 from kv_checksum import kv_checksum
 from reasoner.laps import Laps
 from reasoner.reasoner import Reasoner, Thoughts
@@ -23,6 +24,7 @@ class TritonPythonModel:
     """Triton's side of `reasoner`."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        check_files(version_folder(args), pb_utils.Logger.log_info)
         gpu = args["model_instance_kind"] == "GPU"
         if gpu:
             torch.cuda.set_device(int(args["model_instance_device_id"]))

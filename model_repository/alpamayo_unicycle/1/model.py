@@ -3,7 +3,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
 from contract import parse_parameters
+from exported_files import check_files
 from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, numpy_input, optional_numpy_input, parameters_json, respond, version_folder
 from unicycle import UnicycleSettings, predict, warm_up
@@ -15,6 +17,7 @@ class TritonPythonModel:
     """Triton's side of `unicycle.predict`."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        check_files(version_folder(args), pb_utils.Logger.log_info)
         self.settings = UnicycleSettings.load(version_folder(args))
         warm_up(self.settings)
         model = args["model_name"]
