@@ -1,5 +1,6 @@
 """The denoising step as a graph, ONNX's and torch's own over one set of weights; dynamic in tokens and trajectories."""
 
+import io
 import json
 import logging
 import struct
@@ -83,9 +84,28 @@ def write_graphs(step: DenoisingStep, text: Any, folder: Path) -> None:
         node.meta.pop("nn_module_stack", None)
     archive = folder / PROGRAM
     say(f"writing {PROGRAM}, the denoiser's graph and weights")
-    torch.export.save(program, archive)
+    with _ProgramFile(archive, "w") as file:
+        torch.export.save(program, file)
+    if file.error is not None:
+        raise file.error
     say(f"translating the denoiser's graph to {GRAPH}")
     _write_onnx(program, folder / GRAPH, weights_in(archive))
+
+
+class _ProgramFile(io.FileIO):
+    """A file whose write() does not fail: torch aborts the process then, on a full disk for one. `error` has why."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Of what comes after an error, nothing."""
+        left = memoryview(data)
+        try:
+            while left and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = OSError(error.errno, error.strerror, self.name)
+        return len(data)
 
 
 def _write_onnx(program: ExportedProgram, path: Path, weights: dict[str, tuple[int, int]]) -> None:

@@ -181,7 +181,7 @@ def write_settings(checkpoint: Checkpoint, repository: Path, target: Target) -> 
     text_tokens = len(tokenizer(prompt.head + prompt.tail, add_special_tokens=False).input_ids)
     kv = _kv_cache(checkpoint, target, text_tokens)
     folder = repository / repo.REASONER / "1"
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(pretty=True), encoding="utf-8")
     checkpoint.vlm.save_pretrained(folder)
     repo.write_json(folder / "reasoner.json", _reasoner_settings(checkpoint.config, prompt, target))
     repo.write_json(repository / repo.DENOISER / "1" / "denoiser.json", _denoiser_settings(checkpoint, kv, target))

@@ -1,8 +1,11 @@
 """Writes the model repository: the tree's `model_repository/` with one checkpoint's weights and constants in it."""
 
 import dataclasses
+import fcntl
+import glob
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -16,6 +19,7 @@ import torch
 from alpamayo_model_repository.exported_files import RECORD, describe_all, exported_files
 from google.protobuf import text_format
 from torch import Tensor
+from tqdm import tqdm
 from tritonclient.grpc import model_config_pb2
 
 from alpamayo_export.checkpoint import Weights
@@ -66,7 +70,11 @@ def replacing(output: Path) -> Iterator[Path]:
     if output.exists() and not (output / MANIFEST).is_file() and not _is_empty_folder(output):
         raise ExportError(f"{output} exists and holds no {MANIFEST}: not an exported repository, so it is not replaced")
     output.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    prefix = f".{output.name}.alpamayo-export-"
+    for work in output.parent.glob(f"{glob.escape(prefix)}*"):
+        _clear_if_abandoned(work, output)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=output.parent))
+    lock = _lock(work)
     try:
         new = work / "new"
         new.mkdir()
@@ -82,6 +90,30 @@ def replacing(output: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(work)
+        os.close(lock)
+
+
+def _lock(work: Path) -> int:
+    """Holds the folder until it is closed, if only by this process's end. Raises BlockingIOError if another does."""
+    descriptor = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _clear_if_abandoned(work: Path, output: Path) -> None:
+    """What a killed export left: if it was between its two renames, the old repository is in there."""
+    try:
+        lock = _lock(work)
+    except BlockingIOError:  # it is being written
+        return
+    if (work / "old").exists() and not output.exists():
+        (work / "old").rename(output)
+    shutil.rmtree(work)
+    os.close(lock)
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -59,6 +59,7 @@ def test_a_stub_that_dies_while_nobody_asks_is_noticed(launch):
     kill(launched, "stub")
     launched.ports(servers=2)
     assert answer(launched) == [7.0]
+    assert launched.stop() == 0, launched.log
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
