@@ -69,28 +69,29 @@ def run_once(
 
 def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: float) -> End:
     """Reports readiness and forwards signals until the server exits."""
-    stubs = None  # known once it is ready
+    ready, stubs = False, Stubs(server.pid)
     stopping_since = None
     while (code := server.poll()) is None:
         if stopping_since is not None:
             if time.monotonic() - stopping_since > patience_s:
                 say(f"tritonserver did not exit within {patience_s:.0f} s, killing it")
                 server.kill()
-        elif stubs is not None:
+        elif ready:
             if death := stubs.death():
                 say(f"{death}: ending tritonserver, which cannot start it again")
                 server.kill()
-        elif loading.ready():
-            stubs = Stubs(server.pid)
-        elif loading.hopeless():
-            say("a model's process died before it could say why, and tritonserver keeps waiting for it: killing it")
-            server.kill()
+        else:
+            stubs.look()
+            ready = loading.ready()
+            if not ready and loading.hopeless():
+                say("a model's process died before it could say why, and tritonserver keeps waiting for it: killing it")
+                server.kill()
         if wait_for_stop(PROBE_INTERVAL_S):  # or the exit of the server
             server.send_signal(SIGTERM if stopping_since is None else SIGKILL)
             stopping_since = stopping_since or time.monotonic()
     if code < 0:
         say(f"tritonserver was killed by signal {-code} ({strsignal(-code)})")
     elif code > 0:
-        why = "" if stubs is not None else "; why, its table of models says, or the lines before"
+        why = "" if ready else "; why, its table of models says, or the lines before"
         say(f"tritonserver exited with code {code}{why}")
-    return End(code if code >= 0 else 128 - code, stubs is not None, stopping_since is not None)
+    return End(code if code >= 0 else 128 - code, ready, stopping_since is not None)

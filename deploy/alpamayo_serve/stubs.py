@@ -8,12 +8,17 @@ from alpamayo_serve.children import Process, children
 
 
 class Stubs:
-    """Those of a server that is ready. It does not notice when one dies: the model stays "ready" (Triton's issue 8604),
-    each of its requests takes a second or two to fail, and the process is not started again.
+    """Those of one server. Once it is ready, it does not notice when one dies: the model stays "ready" (Triton's issue
+    8604), each of its requests takes a second or two to fail, and the process is not started again.
     """
 
     def __init__(self, server_pid: int) -> None:
-        self._models = {pid: _model(pid) for pid in children(server_pid)}
+        self._server_pid = server_pid
+        self._models: dict[int, str] = {}
+
+    def look(self) -> None:
+        """While it loads: who is there. By the time that it is known to be ready, one may be dead, and nameless."""
+        self._models = {pid: _model(pid) or self._models.get(pid, "a model") for pid in children(self._server_pid)}
 
     def death(self) -> str | None:
         """Who died, and how, in words; None while all live. Costs a read of a small file each."""
@@ -24,13 +29,13 @@ class Stubs:
         return None
 
 
-def _model(pid: int) -> str:
-    """Its first argument is .../MODEL/VERSION/model.py; it has none if it is dead already."""
+def _model(pid: int) -> str | None:
+    """By the first argument, .../MODEL/VERSION/model.py; a dead process has none."""
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
         return Path(arguments[1]).parts[-3]
     except (OSError, IndexError):
-        return "a model"
+        return None
 
 
 def _how(process: Process | None) -> str:
