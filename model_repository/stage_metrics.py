@@ -45,6 +45,12 @@ class StageMetrics:
             "outcome",
             ("answered", "refused", "cancelled", "failed"),
         )
+        self._in_progress_family = pb_utils.MetricFamily(  # a metric goes with its family
+            name="alpamayo_requests_in_progress",
+            description="Requests that a model works on",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        self._in_progress = self._in_progress_family.Metric(labels={"model": model})
         self._refused = counters(
             "alpamayo_refused_total",
             "Refused requests, by the input or parameter that was wrong",
@@ -60,6 +66,15 @@ class StageMetrics:
             "stage",
             stages,
         )
+
+    @contextmanager
+    def working_on(self, requests: int) -> Iterator[None]:
+        """They are in progress for the block. The launcher looks, before it ends the server."""
+        self._in_progress.set(requests)
+        try:
+            yield
+        finally:
+            self._in_progress.set(0)
 
     def took(self, seconds: Mapping[str, float]) -> None:
         """By stage."""

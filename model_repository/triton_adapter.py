@@ -4,7 +4,7 @@ A copy goes beside every `model.py`.
 """
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ Tensors = dict[str, Any]
 MAX_MESSAGE = 600  # characters; up to 12 bytes each in gRPC's trailer, of which clients take 8 KiB
 
 
-def respond(requests: Iterable[Any], answer: Callable[[Any], Tensors], metrics: StageMetrics) -> list[Any]:
+def respond(requests: Sequence[Any], answer: Callable[[Any], Tensors], metrics: StageMetrics) -> list[Any]:
     """One response a request. `answer` takes a request and returns its output tensors by name."""
-    return [_respond_to_one(request, answer, metrics) for request in requests]
+    with metrics.working_on(len(requests)):
+        return [_respond_to_one(request, answer, metrics) for request in requests]
 
 
 def _respond_to_one(request: Any, answer: Callable[[Any], Tensors], metrics: StageMetrics) -> Any:

@@ -4,20 +4,19 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, SIGTERM, strsignal
+from signal import strsignal
 
 from alpamayo_serve.children import children, end_with_parent, kill_children
 from alpamayo_serve.endpoints import Endpoints
 from alpamayo_serve.loading import Loading, say
 from alpamayo_serve.stop_signals import unblock_signals, wait_for_stop
+from alpamayo_serve.stopping import Stopping
 from alpamayo_serve.stubs import Stubs
 
 PROBE_INTERVAL_S = 0.2
-EXIT_MARGIN_S = 5.0  # a server that outlives its own timeout by this hangs
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -39,9 +38,10 @@ def run_once(
 ) -> End:
     """Runs `command` until it exits. Needs adopt_orphans() and block_signals().
 
-    The first stop signal asks the server to finish the requests in flight and exit; the next one kills it. It is also
-    killed if it outlives the `exit_timeout_s` that `command` gives it, and when a model's process dies: whoever waits
-    for it gets an error now, not when Triton notices. What it leaves behind, processes or shared memory, is removed.
+    The first stop signal ends the server once the requests under way are answered (`stopping.py`); the next one kills
+    it. It is also killed if it outlives the `exit_timeout_s` that `command` gives it, and when a model's process dies:
+    whoever waits for it gets an error now, not when Triton notices. What it leaves behind, processes or shared memory,
+    is removed.
     """
     launcher = os.getpid()
     others = children(launcher)  # of whoever exec'ed this program
@@ -60,22 +60,19 @@ def run_once(
             start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
             preexec_fn=prepare,
         )
-        return _supervise(server, Loading(server.pid, models, endpoints), exit_timeout_s + EXIT_MARGIN_S)
+        return _supervise(server, Loading(server.pid, models, endpoints), Stopping(server, endpoints, exit_timeout_s))
     finally:
         kill_children(except_for=others)
         for region in SHARED_MEMORY.glob(f"{regions}*"):
             region.unlink(missing_ok=True)
 
 
-def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: float) -> End:
+def _supervise(server: subprocess.Popen[bytes], loading: Loading, stopping: Stopping) -> End:
     """Reports readiness and forwards signals until the server exits."""
     ready, stubs = False, Stubs(server.pid)
-    stopping_since = None
     while (code := server.poll()) is None:
-        if stopping_since is not None:
-            if time.monotonic() - stopping_since > patience_s:
-                say(f"tritonserver did not exit within {patience_s:.0f} s, killing it")
-                server.kill()
+        if stopping.begun:
+            stopping.go_on()
         elif ready:
             if death := stubs.death():
                 say(f"{death}: ending tritonserver, which cannot start it again")
@@ -87,11 +84,10 @@ def _supervise(server: subprocess.Popen[bytes], loading: Loading, patience_s: fl
                 say("a model's process died before it could say why, and tritonserver keeps waiting for it: killing it")
                 server.kill()
         if wait_for_stop(PROBE_INTERVAL_S):  # or the exit of the server
-            server.send_signal(SIGTERM if stopping_since is None else SIGKILL)
-            stopping_since = stopping_since or time.monotonic()
+            stopping.signal(ready)
     if code < 0:
         say(f"tritonserver was killed by signal {-code} ({strsignal(-code)})")
     elif code > 0:
         why = "" if ready else "; why, its table of models says, or the lines before"
         say(f"tritonserver exited with code {code}{why}")
-    return End(code if code >= 0 else 128 - code, ready, stopping_since is not None)
+    return End(code if code >= 0 else 128 - code, ready, stopping.begun)

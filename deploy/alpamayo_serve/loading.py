@@ -1,14 +1,13 @@
 """From the server's start until every model is ready."""
 
-import http.client
 import sys
 import time
 from collections.abc import Sequence
 
 from alpamayo_serve.children import children
 from alpamayo_serve.endpoints import Endpoints
+from alpamayo_serve.probe import is_ready
 
-PROBE_TIMEOUT_S = 2.0
 REPORT_INTERVAL_S = 10.0
 DEAD_STUB_GRACE_S = 10.0
 
@@ -46,19 +45,7 @@ class Loading:
 
     def _not_ready(self) -> list[str]:
         questions = {"the server": "/v2/health/ready"} | {model: f"/v2/models/{model}/ready" for model in self._models}
-        return [name for name, path in questions.items() if not self._yes(path)]
-
-    def _yes(self, path: str) -> bool:
-        address = "127.0.0.1" if self._endpoints.address == "0.0.0.0" else self._endpoints.address
-        # Not urllib, which would ask a proxy.
-        connection = http.client.HTTPConnection(address, self._endpoints.http_port, timeout=PROBE_TIMEOUT_S)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return [name for name, path in questions.items() if not is_ready(self._endpoints, path)]
 
 
 def say(message: str) -> None:

@@ -9,14 +9,13 @@ import tritonclient.grpc as grpcclient
 from alpamayo_client import AlpamayoClient
 
 from .golden_case import golden_case
-from .live_server import LiveServer, live_server
+from .live_server import LOG_HEADER, LOG_SETTINGS, LiveServer, live_server
 from .wire import Tensors, ask, assert_same
 
 
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    log_settings = "--grpc-restricted-protocol=logging:tests=allowed"  # off for all others
-    with live_server(repository, tmp_path_factory.mktemp("server"), "--", log_settings) as server:
+    with live_server(repository, tmp_path_factory.mktemp("server"), *LOG_SETTINGS) as server:
         yield server
 
 
@@ -49,11 +48,10 @@ LONG_THOUGHTS = {"num_traj_samples": 32, "max_generation_length": 256, "temperat
 
 @pytest.fixture
 def runs(server: LiveServer, triton: grpcclient.InferenceServerClient) -> Iterator[Callable[[str], int]]:
-    """How many requests a model has begun to work on: only Triton's verbose log says it."""
-    allowed = {"triton-grpc-protocol-tests": "allowed"}
-    triton.update_log_settings({"log_verbose_level": 1}, headers=allowed)
-    yield lambda model: server.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
-    triton.update_log_settings({"log_verbose_level": 0}, headers=allowed)
+    """How many requests a model has begun to work on."""
+    triton.update_log_settings({"log_verbose_level": 1}, headers=LOG_HEADER)
+    yield server.runs
+    triton.update_log_settings({"log_verbose_level": 0}, headers=LOG_HEADER)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 SCRIPTS = Path(sys.executable).parent  # where the project's console scripts are
+# Who may change how much is logged: with this header alone. It is off for all others, as for everybody else's server.
+LOG_SETTINGS = ("--", "--grpc-restricted-protocol=logging:tests=allowed")
+LOG_HEADER = {"triton-grpc-protocol-tests": "allowed"}
 START_S = 180  # for a machine under load; a server that hangs must not hang the tests
 STOP_S = 60
 
@@ -49,6 +52,10 @@ class LiveServer:
         """The one sample of that name that has those labels, and perhaps others."""
         (value,) = (it.value for it in self.scrape() if it.name == name and labels.items() <= it.labels.items())
         return value
+
+    def runs(self, model: str) -> int:
+        """How many requests `model` has begun to work on, while Triton's log is verbose: nothing else says it."""
+        return self.log.read_text().count(f"model {model}, instance {model}_0_0, executing 1 requests")
 
     def waiting(self, model: str) -> int:
         """Requests that wait for an instance of `model` to become free."""
