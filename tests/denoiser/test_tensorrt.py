@@ -13,6 +13,7 @@ from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.export import open_checkpoint
 from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.vlm import expert_config, read_vlm_config
+from alpamayo_model_repository.random_weights import random_weight
 from denoiser import tensorrt_engine
 from denoiser.request import DenoiserSettings
 from denoiser.runners import open_runner
@@ -67,8 +68,9 @@ def test_a_step_of_the_released_width_is_built(tmp_path):
     with torch.device("meta"):
         shapes = {name: tuple(it.shape) for name, it in DenoisingStep(config.action_in_proj, expert).named_parameters()}
     assert shapes["expert.layers.1.mlp.down_proj.weight"] == (2048, 8256)
-    generator = torch.Generator().manual_seed(0)
-    weights = {name: random_checkpoint._random(it, torch.bfloat16, generator) for name, it in shapes.items()}
+    weights = {
+        name: random_weight(it, torch.bfloat16, torch.device("cpu"), i) for i, (name, it) in enumerate(shapes.items())
+    }
     step = load_step(config.action_in_proj, expert, weights, torch.bfloat16, torch.bfloat16)
     write_graphs(step, expert, tmp_path)
     assert (tmp_path / "denoiser.onnx").stat().st_size < 10e6  # the weights are in torch's archive alone

@@ -106,5 +106,4 @@ def test_the_rest_of_the_action_space_is_the_config_s(checkpoint):
         "dt": 0.1,
         "v_lambda": 1e-6,
         "v_ridge": 1e-4,
-        "max_trajectories": 32,
     }
