@@ -103,6 +103,7 @@ def peaks_of_export(source: Path, repository: Path, precision: str) -> dict[str,
         precision,
         "--denoiser",
         "onnxruntime",
+        "--no-verify",  # which holds a whole reasoner
     ]
     peaks: dict[str, int] = {}
     with (

@@ -184,8 +184,8 @@ def test_a_repository_holds_no_pickle(repository):
     """torch's archive of the denoiser could: for tensors that are no plain arrays, constants, and example inputs."""
     assert not [path for path in repository.rglob("*") if path.suffix in (".pt", ".pth", ".bin", ".pkl")]
     with zipfile.ZipFile(repository / "alpamayo_denoiser" / "1" / "denoiser.pt2") as archive:
-        weights = json.loads(archive.read("denoiser/data/weights/model_weights_config.json"))["config"]
-        constants = json.loads(archive.read("denoiser/data/constants/model_constants_config.json"))["config"]
+        weights = json.loads(archive.read("archive/data/weights/model_weights_config.json"))["config"]
+        constants = json.loads(archive.read("archive/data/constants/model_constants_config.json"))["config"]
         others = {
             name: archive.getinfo(name).file_size
             for name in archive.namelist()
