@@ -121,6 +121,7 @@ def ask(
             answered(scene.frames, timeout_s=LITTLE_TIME_S)
         except TimedOutError:
             return
+        raise DemoError(f"a request with a timeout_s of {LITTLE_TIME_S} was answered")
 
     usual, encoded = partial(answered, scene.frames), partial(answered, files)
     many = partial(answered, scene.frames, num_traj_samples=6)
@@ -174,6 +175,13 @@ def grown_in(readings: Sequence[Reading]) -> list[str]:
     return lines
 
 
+def rss_slope(readings: Sequence[dict[str, Any]], name: str) -> float:
+    """Bytes that a process grows by with each request, by least squares from LATER on."""
+    later = [it for it in readings if it["requests"] >= LATER * readings[-1]["requests"]]
+    slope, _ = np.polyfit([it["requests"] for it in later], [it["rss"][name] for it in later], 1)
+    return float(slope)
+
+
 def table(result: Result) -> str:
     """Each process at a quarter, a half and the end."""
     readings = result["readings"]
@@ -185,6 +193,8 @@ def table(result: Result) -> str:
     rows.append(["/dev/shm", *(f"{it['shared_memory'] / 1e6:.1f} MB in {it['shared_files']}" for it in shown_at)])
     settings = result["settings"]
     verdict = "Nothing grows." if not result["grown"] else f"What grows: {'; '.join(result['grown'])}."
+    growth = ", ".join(f"{name} {rss_slope(readings, name):.0f}" for name in readings[-1]["rss"])
+    verdict += f" Bytes that memory grows by with each request, fitted from {shown_at[0]['requests']} on: {growth}."
     note = (
         f"Resident memory, threads, open files. {settings['checkpoint']}, {settings['seconds'] / 60:.0f} min. {verdict}"
     )
