@@ -5,6 +5,7 @@
 
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ MAX_INFERENCE_STEPS = 100
 MAX_NOISE = 100
 MAX_SHOWN = 100  # characters of what came, in a message
 MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
+MAX_REQUEST_NS = 3600 * 10**9
+STOPPING_FILE = "ALPAMAYO_STOPPING_FILE"  # an environment variable
 NO_DEADLINE = int(np.iinfo(np.int64).max)
 
 PROMPT_OWNER = -1  # a token that every thought and trajectory may attend to
@@ -31,7 +34,7 @@ KV_BUCKET = 256  # the reasoner's KV caches have a multiple of so many rows, so 
 SUBJECTS = (
     # inputs of the three models
     *("image_frames", "encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning"),
-    *("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "normalized_action"),
+    *("kv_cache", "kv_checksum", "kv_owner", "action_owner", "action_position", "normalized_action", "arrived_ns"),
     # request parameters
     *("num_traj_samples", "num_traj_sets", "temperature", "top_p", "top_k", "max_generation_length"),
     *("inference_steps", "seed", "deadline_ms"),
@@ -62,6 +65,10 @@ class HandOverFailed(Exception):
         """`reason`: a word, for metrics."""
         super().__init__(message)
         self.reason = reason
+
+
+class ServerStopping(Exception):
+    """The server is about to end, and begins nothing new."""
 
 
 class Cancelled(Exception):
@@ -157,6 +164,33 @@ def check_noise(noise: npt.NDArray[np.float32], trajectories: int) -> None:
     largest = float(np.abs(noise).max())
     if largest > MAX_NOISE:
         raise InvalidRequest(f"noise must lie within +-{MAX_NOISE}, standard normal as it should be; got {largest:g}")
+
+
+def raise_if_server_stops() -> None:
+    """For the first stage, before it begins: whoever ends the server makes a file of the name in STOPPING_FILE.
+
+    Raises ServerStopping once it is there.
+    """
+    path = os.environ.get(STOPPING_FILE)
+    if path and os.path.exists(path):
+        raise ServerStopping("the server is stopping and takes no new requests; ask another one, or again later")
+
+
+def arrival(arrived_ns: npt.NDArray[np.int64] | None, now_ns: int) -> int | None:
+    """When the reasoner began, on CLOCK_MONOTONIC; None where a stage is called on its own.
+
+    Raises:
+        InvalidRequest: it cannot have been then. A time that nobody measured would spoil a metric for good.
+    """
+    if arrived_ns is None:
+        return None
+    began_ns = int(arrived_ns[0])
+    if not now_ns - MAX_REQUEST_NS < began_ns <= now_ns:
+        raise InvalidRequest(
+            f"arrived_ns must be a moment of the last hour on this machine's CLOCK_MONOTONIC, now {now_ns}; got "
+            f"{began_ns}. Leave it out"
+        )
+    return began_ns
 
 
 def deadline_after(deadline_ms: float | None, arrived_ns: int) -> int:

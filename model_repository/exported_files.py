@@ -4,16 +4,18 @@ A copy goes beside every `model.py`, so that whoever serves the folder, by whate
 """
 
 import hashlib
+import importlib.machinery
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 RECORD = "files.json"
 _CHUNK_BYTES = 1 << 22
+_IMPORTED = tuple(importlib.machinery.all_suffixes())  # of what Python takes for a module
 _SHOWN = 5  # of many wrong files
 
 
@@ -53,7 +55,20 @@ def check_files(folder: Path, log: Callable[[str], None]) -> None:
     """
     start = time.monotonic()
     wanted = _read_record(folder)
-    wrong = [f"{path}: not exported" for path in _modules(folder) if path.relative_to(folder).as_posix() not in wanted]
+    _check(folder, wanted, wanted)
+    seconds, size = time.monotonic() - start, sum(it["bytes"] for it in wanted.values())
+    log(f"{len(wanted)} files of {folder} are as exported: {size / 1e6:.1f} MB in {seconds:.1f} s")
+
+
+def check_modules(folder: Path) -> None:
+    """check_files for the modules alone, which are small: for whoever can look before they are imported."""
+    wanted = _read_record(folder)
+    _check(folder, wanted, {name: it for name, it in wanted.items() if name.endswith(_IMPORTED)})
+
+
+def _check(folder: Path, recorded: Mapping[str, Any], wanted: Mapping[str, dict[str, Any]]) -> None:
+    names = {path.relative_to(folder).as_posix(): path for path in exported_files(folder)}
+    wrong = [f"{it}: not exported" for name, it in names.items() if name.endswith(_IMPORTED) and name not in recorded]
     present = {name: it for name, it in wanted.items() if (folder / name).is_file()}
     wrong += [f"{folder / name}: missing" for name in wanted if name not in present]
     for name, found in zip(present, describe_all(folder / name for name in present), strict=True):
@@ -62,8 +77,6 @@ def check_files(folder: Path, log: Callable[[str], None]) -> None:
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise DamagedFiles(f"{'; '.join(wrong[:_SHOWN])}{more}. Export the repository again")
-    seconds, size = time.monotonic() - start, sum(it["bytes"] for it in wanted.values())
-    log(f"{len(wanted)} files of {folder} are as exported: {size / 1e6:.1f} MB in {seconds:.1f} s")
 
 
 def _read_record(folder: Path) -> dict[str, dict[str, Any]]:
@@ -77,10 +90,6 @@ def _read_record(folder: Path) -> dict[str, dict[str, Any]]:
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedFiles(f"{path}: not a record of files ({error!r}). Export the repository again") from None
-
-
-def _modules(folder: Path) -> list[Path]:
-    return [path for path in exported_files(folder) if path.suffix == ".py"]
 
 
 def _say(description: dict[str, Any]) -> str:

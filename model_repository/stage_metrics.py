@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from contract import SUBJECTS, Cancelled, InvalidRequest
+from contract import SUBJECTS, Cancelled, InvalidRequest, ServerStopping
 
 # From the unicycle's fraction of a millisecond to a request for many long thoughts without a GPU.
 BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]
@@ -43,7 +43,7 @@ class StageMetrics:
             "Requests that reached a model, by outcome",
             model,
             "outcome",
-            ("answered", "refused", "cancelled", "failed"),
+            ("answered", "refused", "cancelled", "stopping", "failed"),
         )
         self._in_progress_family = pb_utils.MetricFamily(  # a metric goes with its family
             name="alpamayo_requests_in_progress",
@@ -70,11 +70,11 @@ class StageMetrics:
     @contextmanager
     def working_on(self, requests: int) -> Iterator[None]:
         """They are in progress for the block. The launcher looks, before it ends the server."""
-        self._in_progress.set(requests)
+        self._in_progress.increment(requests)  # there may be several instances
         try:
             yield
         finally:
-            self._in_progress.set(0)
+            self._in_progress.increment(-requests)
 
     def took(self, seconds: Mapping[str, float]) -> None:
         """By stage."""
@@ -97,4 +97,5 @@ class StageMetrics:
             self._requests["refused"].increment(1)
             self._refused[error.subject].increment(1)
         else:
-            self._requests["cancelled" if isinstance(error, Cancelled) else "failed"].increment(1)
+            outcomes = {Cancelled: "cancelled", ServerStopping: "stopping"}
+            self._requests[outcomes.get(type(error), "failed")].increment(1)

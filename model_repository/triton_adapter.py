@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from contract import Cancelled, HandOverFailed, InvalidRequest
+from contract import Cancelled, HandOverFailed, InvalidRequest, ServerStopping
 from stage_metrics import StageMetrics
 
 Tensors = dict[str, Any]
@@ -46,6 +46,8 @@ def _triton_error(error: Exception) -> Any:
     elif isinstance(error, Cancelled):
         code = pb_utils.TritonError.CANCELLED
         pb_utils.Logger.log_info(f"stopped working: {error}")  # the caller may be gone
+    elif isinstance(error, ServerStopping):
+        code = pb_utils.TritonError.UNAVAILABLE
     elif isinstance(error, HandOverFailed):
         pb_utils.Logger.log_error(message)
     else:

@@ -42,6 +42,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
                 parameters=dict(request.parameters),
                 client_timeout=request.timeout_s,
                 priority=request.priority,
+                timeout=request.queue_timeout_us,
             )
         return parse_response(result)
 

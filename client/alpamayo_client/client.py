@@ -41,6 +41,7 @@ class AlpamayoClient(BaseClient[Prediction]):
                 parameters=dict(request.parameters),
                 client_timeout=request.timeout_s,
                 priority=request.priority,
+                timeout=request.queue_timeout_us,
             )
         return parse_response(result)
 

@@ -41,6 +41,8 @@ def from_triton(error: InferenceServerException, url: str, timeout_s: float | No
     words = error.message() or status
     if status == "INVALID_ARGUMENT":
         return InvalidRequestError(words)
+    if status == "UNAVAILABLE" and timeout_s is not None and "timeout expired" in words:  # in the queue
+        return TimedOutError(f"{url} gave no answer within {timeout_s} s: {words}")
     if status == "UNAVAILABLE":
         return UnavailableError(f"{url} is unavailable: {words}")
     # The server notices the same deadline by itself, and then cancels.

@@ -51,6 +51,11 @@ class Request:
     timeout_s: float | None
     priority: int = 0
 
+    @property
+    def queue_timeout_us(self) -> int | None:
+        """Triton's `timeout`: who has given up by the time that a model is free is not worked on."""
+        return None if self.timeout_s is None else math.ceil(self.timeout_s * 1e6)
+
 
 def build_request(
     image_frames: ArrayLike | EncodedFrames,

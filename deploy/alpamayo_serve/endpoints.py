@@ -22,9 +22,10 @@ class Endpoints:
     metrics_port: int
 
     def flags(self) -> list[str]:
-        """HTTP itself is always on: it is how the launcher learns that the models are ready."""
+        """HTTP and the metrics are always on: the launcher learns there that models are ready, and at work."""
         return [
             "--allow-http=true",
+            "--allow-metrics=true",
             *(f"--{service}-address={self.address}" for service in ("grpc", "http", "metrics")),
             f"--grpc-port={self.grpc_port}",
             f"--http-port={self.http_port}",

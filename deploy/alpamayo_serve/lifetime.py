@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import strsignal
 
+from alpamayo_model_repository.contract import STOPPING_FILE
+
 from alpamayo_serve.children import children, end_with_parent, kill_children
 from alpamayo_serve.endpoints import Endpoints
 from alpamayo_serve.loading import Loading, say
@@ -47,6 +49,8 @@ def run_once(
     others = children(launcher)  # of whoever exec'ed this program
     regions = f"alpamayo_serve_{launcher}_{secrets.token_hex(4)}_"
 
+    stopping_file = SHARED_MEMORY / f"{regions}stopping"
+
     def prepare() -> None:
         end_with_parent(launcher)  # the server then cleans up after itself; this program has one thread, as that needs
         unblock_signals()
@@ -54,13 +58,14 @@ def run_once(
     try:
         server = subprocess.Popen(
             [*command, f"--backend-config=python,shm-region-prefix-name={regions}"],
-            env=environment,
+            env={**environment, STOPPING_FILE: str(stopping_file)},
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,  # what models print; this program's own stdout has the ready lines only
             start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
             preexec_fn=prepare,
         )
-        return _supervise(server, Loading(server.pid, models, endpoints), Stopping(server, endpoints, exit_timeout_s))
+        loading = Loading(server.pid, models, endpoints)
+        return _supervise(server, loading, Stopping(server, endpoints, exit_timeout_s, stopping_file))
     finally:
         kill_children(except_for=others)
         for region in SHARED_MEMORY.glob(f"{regions}*"):
@@ -73,11 +78,10 @@ def _supervise(server: subprocess.Popen[bytes], loading: Loading, stopping: Stop
     while (code := server.poll()) is None:
         if stopping.begun:
             stopping.go_on()
-        elif ready:
-            if death := stubs.death():
-                say(f"{death}: ending tritonserver, which cannot start it again")
-                server.kill()
-        else:
+        if ready and not stopping.told and (death := stubs.death()):
+            say(f"{death}: ending tritonserver, which cannot start it again")
+            server.kill()
+        elif not ready and not stopping.begun:
             stubs.look()
             ready = loading.ready()
             if not ready and loading.hopeless():

@@ -15,10 +15,10 @@ def is_ready(endpoints: Endpoints, path: str) -> bool:
     return _get(endpoints.address, endpoints.http_port, path) is not None
 
 
-def requests_under_way(endpoints: Endpoints) -> int:
-    """How many there are in all models, by the metrics; 0 if there are no metrics."""
+def requests_under_way(endpoints: Endpoints) -> int | None:
+    """How many there are in all models, by the metrics; None if the server does not say."""
     text = _get(endpoints.address, endpoints.metrics_port, "/metrics")
-    return int(sum(map(float, _UNDER_WAY.findall(text or ""))))
+    return None if text is None else int(sum(map(float, _UNDER_WAY.findall(text))))
 
 
 def _get(address: str, port: int, path: str) -> str | None:

@@ -1,8 +1,11 @@
 """What the launcher reads from a model repository."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from alpamayo_model_repository.exported_files import RECORD, DamagedFiles, check_modules
 
 from alpamayo_serve.errors import LaunchError
 
@@ -35,9 +38,20 @@ def read_repository(path: Path) -> Repository:
     for flag in flags:
         if not flag.startswith("--"):
             raise LaunchError(f"{path / FLAGS}: {flag!r} is no tritonserver flag, wanted --name=value, one a line")
+    _check_modules(path, models)
     absolute = path.absolute()
     check_path(absolute, "move the repository, or serve a symbolic link to it")
     return Repository(absolute, models, flags)
+
+
+def _check_modules(path: Path, models: Sequence[str]) -> None:
+    """A model checks its files itself, but has then imported its modules: a damaged one would fail in its own words."""
+    try:
+        for model in models:
+            if (path / model / "1" / RECORD).is_file():
+                check_modules(path / model / "1")
+    except DamagedFiles as error:
+        raise LaunchError(str(error)) from error
 
 
 def check_path(path: Path, remedy: str) -> None:

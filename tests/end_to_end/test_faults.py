@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
@@ -106,3 +107,35 @@ def test_sigterm_under_load(fragile, own_repository):
     until(lambda: Process.read(launcher).ended, "the launcher to exit")
     with pytest.raises(InferenceServerException), grpcclient.InferenceServerClient(fragile.grpc) as triton:
         ask(triton, SCENE, SECONDS)
+
+
+def test_sigterm_while_others_ask_on_and_on(own_repository, small_scene, first_answer, tmp_path):
+    """Every answer is right until they are turned away, and none is cut off in between."""
+    refusals, wrong, over = [], [], threading.Event()
+
+    def ask_on(server):
+        with grpcclient.InferenceServerClient(server.grpc) as triton:
+            while not over.is_set():
+                try:
+                    assert_same(ask(triton, small_scene, SMALL), first_answer)
+                except InferenceServerException as error:
+                    refusals.append(str(error))
+                    return
+                except AssertionError as error:
+                    wrong.append(error)
+
+    with live_server(own_repository, tmp_path, "--exit-timeout-s=6") as server:
+        callers = [threading.Thread(target=ask_on, args=[server]) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        until(lambda: server.metric("alpamayo_requests_total", model=STAGES[2], outcome="answered") > 3, "answers")
+        launcher = Process.read(Process.read(process_of(STAGES[0], own_repository)).parent).parent
+        os.kill(launcher, signal.SIGTERM)
+        for caller in callers:
+            caller.join(PATIENCE_S)
+        over.set()
+        until(lambda: Process.read(launcher).ended, "the launcher to exit")
+        assert "requests keep coming" in server.log.read_text()
+    assert not wrong
+    assert len(refusals) == 3
+    assert all("the server is stopping and takes no new requests" in it for it in refusals), refusals

@@ -119,6 +119,16 @@ def test_a_refusal(triton, change, reason, inputs, parameters):
     assert change.of("alpamayo_stage_seconds_count") == 0
 
 
+def test_a_time_of_arrival_that_cannot_be(triton, change):
+    case = golden_case("greedy")
+    actions = {"normalized_action": case["action"], "action_owner": case.packed()["action_owner"]}
+    history = {name: case.inputs[name] for name in ("ego_history_xyz", "ego_history_rot")}
+    for arrived_ns in (2**62, 0, -1):
+        refused(triton, actions | history | {"arrived_ns": np.array([arrived_ns])}, model="alpamayo_unicycle")
+    assert change.of("alpamayo_refused_total", model="alpamayo_unicycle", reason="arrived_ns") == 3
+    assert change.of("alpamayo_stage_seconds_sum", stage="end_to_end") == 0
+
+
 def test_a_deadline(triton, change):
     refused(triton, SCENE.inputs, {"deadline_ms": 0})
     assert change.of("alpamayo_requests_total", model="alpamayo_reasoner", outcome="cancelled") == 1

@@ -184,6 +184,7 @@ def test_a_timeout_that_is_spent_in_the_queue(server, triton, runs, small_scene,
     assert answers.get(timeout=PATIENCE_S)[1] is not None
     assert_same(ask(triton, small_scene, SMALL), first_answer)
     assert runs("alpamayo_unicycle") == driven_before + 1
+    assert runs("alpamayo_reasoner") == run_before + 2  # the long one and the small one
 
 
 INTERRUPTED = """

@@ -1,5 +1,6 @@
 """A model whose files are not those that were exported does not load, and says which."""
 
+import importlib.machinery
 import json
 import os
 import shutil
@@ -101,16 +102,28 @@ def test_many_are_counted(copied):
     assert refusal(copied / REASONER).endswith("; and 1 more. Export the repository again")
 
 
-def test_the_server_does_not_start_and_says_why(copied):
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [("unicycle.json", "DamagedFiles: "), ("contract.py", "alpamayo-serve: "), ("model.py", "alpamayo-serve: ")],
+)
+def test_the_server_does_not_start_and_says_why(copied, file, says):
+    """A module that is cut off would fail when it is imported, in words of its own: the launcher looks before."""
     for network in ("alpamayo", "alpamayo_reasoner", "alpamayo_denoiser"):  # which only take longer
         shutil.rmtree(copied / network)
-    damaged = copied / UNICYCLE / "unicycle.py"
-    damaged.write_text(damaged.read_text().replace("Plain numpy", "plain numpy"))  # runs as before
+    damaged = copied / UNICYCLE / file
+    whole = damaged.stat().st_size
+    truncate(damaged)
     ports = ("--grpc-port=0", "--http-port=0", "--metrics-port=0")
     served = subprocess.run(
         [Path(sys.executable).with_name("alpamayo-serve"), copied, *ports], capture_output=True, text=True, check=False
     )
     assert served.returncode == 1
     assert served.stdout == ""
-    assert f"DamagedFiles: {damaged}: exported with {damaged.stat().st_size} bytes" in served.stderr
-    assert "alpamayo-serve: tritonserver exited with code 1; why, its table of models says" in served.stderr
+    assert f"{says}{damaged}: exported with {whole} bytes" in served.stderr
+    assert "Export the repository again" in served.stderr
+
+
+def test_what_python_would_import_and_was_not_exported(copied):
+    compiled = copied / UNICYCLE / f"contract{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    compiled.touch()
+    assert f"{compiled}: not exported" in refusal(copied / UNICYCLE)

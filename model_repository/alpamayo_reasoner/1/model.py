@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
-from contract import MAX_SEED, deadline_after, stop_check
+from contract import MAX_SEED, deadline_after, raise_if_server_stops, stop_check
 from cuda_graph import record
 from exported_files import check_files
 from kv_checksum import kv_checksum
@@ -46,6 +46,7 @@ class TritonPythonModel:
         return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
+        raise_if_server_stops()
         arrived_ns = time.monotonic_ns()
         inputs = {name: optional_numpy_input(request, name) for name in ON_HOST}
         inputs["image_frames"] = optional_input(request, "image_frames")

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from contract import parse_parameters
+from contract import arrival, parse_parameters
 from exported_files import check_files
 from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, numpy_input, optional_numpy_input, parameters_json, respond, version_folder
@@ -35,6 +35,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Tensors:
         parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
+        arrived_ns = arrival(optional_numpy_input(request, "arrived_ns"), time.monotonic_ns())
         with self.metrics.timed("unicycle"):
             outputs = predict(
                 numpy_input(request, "normalized_action"),
@@ -44,9 +45,8 @@ class TritonPythonModel:
                 self.settings,
             )
         self._count(outputs["within_bounds"])
-        arrived_ns = optional_numpy_input(request, "arrived_ns")
-        if arrived_ns is not None:  # not where it is called on its own
-            self.metrics.took({END_TO_END: (time.monotonic_ns() - int(arrived_ns[0])) / 1e9})
+        if arrived_ns is not None:
+            self.metrics.took({END_TO_END: (time.monotonic_ns() - arrived_ns) / 1e9})
         return outputs
 
     def _count(self, within_bounds: npt.NDArray[np.bool_]) -> None:
