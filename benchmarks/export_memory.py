@@ -152,7 +152,7 @@ def table(result: Result) -> str:
     peaks, checkpoint = result["peaks"], result["checkpoint"]
     rows = [["private memory at most, MB", *peaks]]
     for step in next(iter(peaks.values())):
-        rows.append([step, *(f"{used.get(step, 0) / 1e6:,.0f}" for used in peaks.values())])
+        rows.append([step, *(f"{used[step] / 1e6:,.0f}" if step in used else "-" for used in peaks.values())])
     note = (
         f"A checkpoint of {checkpoint['bytes'] / 1e9:.1f} GB, its largest file "
         f"{checkpoint['largest_file'] / 1e9:.1f} GB, the denoiser's part {checkpoint['denoiser_bytes'] / 1e9:.1f} GB."

@@ -69,6 +69,11 @@ class Weights:
         shards = _shards(index) if index.exists() else sorted(path.name for path in folder.glob("*.safetensors"))
         if not shards:
             raise ExportError(f"{folder} holds no *.safetensors")
+        if absent := [name for name in shards if not (folder / name).exists()]:
+            raise ExportError(
+                f"{folder} is not whole: {', '.join(absent)} of its index is not there. Copy it again; a model of the "
+                "hub is fetched as far as it is missing when HF_HUB_OFFLINE is not set"
+            )
         shard_of: dict[str, str] = {}
         for shard in shards:
             with _open(folder / shard) as file:

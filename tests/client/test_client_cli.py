@@ -32,7 +32,7 @@ def test_predict_leaves_numbers_thoughts_and_a_picture(tmp_path, triton, scene_p
     for said in [*STAGES, "whole call", "thought 2: Thought 2.", "minADE@3: 1.500 m", "seed 5", str(output)]:
         assert said in printed
     (request,) = triton.requests
-    assert set(request.parameters) == {"num_traj_samples", "num_traj_sets", "top_p", "seed", "deadline_ms"}
+    assert set(request.parameters) == {"num_traj_samples", "num_traj_sets", "top_p", "seed", "deadline_ms", "timeout"}
     assert request.parameters["top_p"].double_param == 1.0
 
 

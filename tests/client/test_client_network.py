@@ -76,8 +76,9 @@ def test_an_answer_comes_back(connect, triton, frames, history):
         "seed": "int64_param",
         "deadline_ms": "int64_param",
         "priority": "uint64_param",
+        "timeout": "int64_param",
     }
-    assert sent["priority"].uint64_param == 1
+    assert (sent["priority"].uint64_param, sent["timeout"].int64_param) == (1, 30_000_000)
     assert (sent["temperature"].double_param, sent["deadline_ms"].int64_param) == (0.5, 30_000)
     assert dict(zip([i.name for i in request.inputs], request.raw_input_contents, strict=True))["image_frames"] == (
         frames.tobytes()

@@ -252,7 +252,7 @@ def test_truncated_weights(copy):
 def test_a_missing_shard(copy):
     copy.shard(lambda name: "a.safetensors" if name.startswith("vlm.") else "b.safetensors")
     (copy.folder / "b.safetensors").unlink()
-    assert "b.safetensors cannot be read" in copy.refusal()
+    assert "is not whole: b.safetensors of its index is not there" in copy.refusal()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])

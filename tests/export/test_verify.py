@@ -17,7 +17,7 @@ from alpamayo_export.limits import Limits
 from alpamayo_export.random_checkpoint import write_random_checkpoint
 from alpamayo_export.verify import cli
 from alpamayo_export.verify.denoiser import verify_denoiser
-from alpamayo_export.verify.files import describe, verify_files
+from alpamayo_export.verify.files import describe, verify_files, verify_record
 from alpamayo_export.verify.reasoner import verify_reasoner, verify_weights
 from alpamayo_export.verify.report import FAIL, NOT_RUN, PASS, Row, failed, summary, table
 from alpamayo_export.verify.unicycle import verify_unicycle
@@ -95,6 +95,20 @@ def test_the_command_prints_what_the_function_finds_and_a_seed_repeats_it(reposi
     assert cli.main([str(repository), "--checkpoint", str(checkpoint), "--seed", str(SEED)]) == 0
     printed = capsys.readouterr().out
     assert printed == f"{table(rows)}\n{summary(rows)}; repeat it with --seed {SEED}\n"
+
+
+def test_a_user_may_set_the_queue(spoilt, opened):
+    config = spoilt / "alpamayo_reasoner" / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_queue_size: 16", "max_queue_size: 40"))
+    assert "40" in config.read_text()
+    assert failures(of_files(spoilt, opened)) == set()
+
+
+@pytest.mark.parametrize("file", ["files.json", "numpy.py"])
+def test_what_would_not_load_does_not_pass(spoilt, file):
+    path = spoilt / REASONER / file
+    path.unlink() if path.exists() else path.touch()
+    assert failures(by_part(verify_record(spoilt))) == {"alpamayo_reasoner: files as recorded"}
 
 
 def test_other_seeds_are_other_inputs(repository, opened):

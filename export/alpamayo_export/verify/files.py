@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alpamayo_model_repository.exported_files import DamagedFiles, check_files
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
@@ -17,6 +18,8 @@ from alpamayo_export.limits import Limits
 from alpamayo_export.verify.report import Row
 from alpamayo_export.verify.tolerances import EXACT
 
+# Of a config.pbtxt, what is no part of the contract: for users to set.
+_USERS = ("dynamic_batching", "version_policy", "response_cache", "model_warmup")
 MODELS = (repo.ENSEMBLE, repo.REASONER, repo.DENOISER, repo.UNICYCLE)
 
 
@@ -86,6 +89,17 @@ def verify_files(repository: Path, checkpoint: Checkpoint, described: Descriptio
             yield Row(f"{part}: files that differ", len(wrong), EXACT, note)
 
 
+def verify_record(repository: Path) -> Iterator[Row]:
+    """A row for each stage: whether it would load, by the sizes and hashes that the export has recorded."""
+    for stage in MODELS[1:]:
+        try:
+            check_files(repository / stage / "1", lambda line: None)
+        except DamagedFiles as error:
+            yield Row(f"{stage}: files as recorded", 1, EXACT, str(error))
+        else:
+            yield Row(f"{stage}: files as recorded", 0, EXACT)
+
+
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [it for it in path.rglob("*") if it.is_file()]
 
@@ -107,5 +121,10 @@ def _content(path: Path) -> Any:
             content.pop("transformers_version", None)  # who wrote it
         return content
     if path.suffix == ".pbtxt":
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        for field in _USERS:
+            config.ClearField(field)
+        for group in config.instance_group:  # the kind stays: the networks are on a GPU together, or not
+            group.ClearField("gpus")
+        return config
     return path.read_bytes()

@@ -13,7 +13,7 @@ from alpamayo_export import repository as repo
 from alpamayo_export.errors import ExportError
 from alpamayo_export.export import Checkpoint
 from alpamayo_export.verify.denoiser import verify_denoiser
-from alpamayo_export.verify.files import describe, verify_files
+from alpamayo_export.verify.files import describe, verify_files, verify_record
 from alpamayo_export.verify.reasoner import verify_reasoner, verify_weights
 from alpamayo_export.verify.report import Row, failed, summary, table
 from alpamayo_export.verify.tolerances import EXACT
@@ -39,6 +39,7 @@ def verify(repository: Path, checkpoint: Checkpoint, seed: int) -> list[Row]:
     reasoner, denoiser, unicycle = (repository / it / "1" for it in (repo.REASONER, repo.DENOISER, repo.UNICYCLE))
     streams = iter(np.random.default_rng(seed).spawn(3))
     parts: dict[str, Iterator[Row]] = {
+        "recorded files": verify_record(repository),
         "files": verify_files(repository, checkpoint, described),
         "reasoner: weights": verify_weights(reasoner, checkpoint),
         "reasoner": verify_reasoner(reasoner, checkpoint, target, next(streams), device),
