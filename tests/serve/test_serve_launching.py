@@ -9,6 +9,7 @@ from pathlib import Path
 
 import alpamayo_serve
 import pytest
+from alpamayo_serve import server
 from alpamayo_serve.errors import LaunchError
 from alpamayo_serve.server import _check_numpy
 from launched import ANY_PORTS, SCRIPT, write_repository
@@ -173,3 +174,15 @@ def test_a_numpy_that_the_server_from_pypi_gives_wrong_numbers_is_refused(found)
     with pytest.raises(LaunchError, match=rf"numpy {found}: .*pip install 'numpy<2'"):
         _check_numpy(found)
     _check_numpy("1.26.4")
+
+
+def test_no_libpython(monkeypatch, tmp_path):
+    """A Python that is built without it, on a system that has none."""
+    monkeypatch.setattr(server.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    monkeypatch.setattr(server.sys, "base_prefix", str(tmp_path))
+    monkeypatch.setattr(server.shutil, "which", lambda *_, **__: None)  # no ldconfig either
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    with pytest.raises(LaunchError, match=rf"no {server.LIBPYTHON}.*apt-get install libpython{server.PYTHON}"):
+        server._find_libpython()
+    (tmp_path / server.LIBPYTHON).touch()
+    assert server._find_libpython() == tmp_path / server.LIBPYTHON
