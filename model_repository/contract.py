@@ -5,7 +5,6 @@
 
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Callable
@@ -23,7 +22,6 @@ MAX_NOISE = 100
 MAX_SHOWN = 100  # characters of what came, in a message
 MAX_SEED = 2**53 - 1  # the largest integer that JSON, and so every client, carries exactly
 MAX_REQUEST_NS = 3600 * 10**9
-STOPPING_FILE = "ALPAMAYO_STOPPING_FILE"  # an environment variable
 NO_DEADLINE = int(np.iinfo(np.int64).max)
 
 PROMPT_OWNER = -1  # a token that every thought and trajectory may attend to
@@ -65,10 +63,6 @@ class HandOverFailed(Exception):
         """`reason`: a word, for metrics."""
         super().__init__(message)
         self.reason = reason
-
-
-class ServerStopping(Exception):
-    """The server is about to end, and begins nothing new."""
 
 
 class Cancelled(Exception):
@@ -164,16 +158,6 @@ def check_noise(noise: npt.NDArray[np.float32], trajectories: int) -> None:
     largest = float(np.abs(noise).max())
     if largest > MAX_NOISE:
         raise InvalidRequest(f"noise must lie within +-{MAX_NOISE}, standard normal as it should be; got {largest:g}")
-
-
-def raise_if_server_stops() -> None:
-    """For the first stage, before it begins: whoever ends the server makes a file of the name in STOPPING_FILE.
-
-    Raises ServerStopping once it is there.
-    """
-    path = os.environ.get(STOPPING_FILE)
-    if path and os.path.exists(path):
-        raise ServerStopping("the server is stopping and takes no new requests; ask another one, or again later")
 
 
 def arrival(arrived_ns: npt.NDArray[np.int64] | None, now_ns: int) -> int | None:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from contract import SUBJECTS, Cancelled, InvalidRequest, ServerStopping
+from contract import SUBJECTS, Cancelled, InvalidRequest
+from server_stopping import ServerStopping
 
 # From the unicycle's fraction of a millisecond to a request for many long thoughts without a GPU.
 BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]

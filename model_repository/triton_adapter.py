@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from contract import Cancelled, HandOverFailed, InvalidRequest, ServerStopping
+from contract import Cancelled, HandOverFailed, InvalidRequest
+from server_stopping import ServerStopping
 from stage_metrics import StageMetrics
 
 Tensors = dict[str, Any]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import strsignal
 
-from alpamayo_model_repository.contract import STOPPING_FILE
+from alpamayo_model_repository.server_stopping import STOPPING_FILE
 
 from alpamayo_serve.children import children, end_with_parent, kill_children
 from alpamayo_serve.endpoints import Endpoints

@@ -33,26 +33,11 @@ MANIFEST = "alpamayo.json"  # its text is also the ensemble's parameter `alpamay
 FLAGS = "tritonserver_flags"
 
 # What every stage needs beside its model.py: it must stand on its own.
+_EVERY_STAGE = ("contract.py", "exported_files.py", "server_stopping.py", "stage_metrics.py", "triton_adapter.py")
 _SHARED = {
-    REASONER: (
-        "contract.py",
-        "cuda_graph.py",
-        "ego_history.py",
-        "exported_files.py",
-        "kv_checksum.py",
-        "random_weights.py",
-        "stage_metrics.py",
-        "triton_adapter.py",
-    ),
-    DENOISER: (
-        "contract.py",
-        "cuda_graph.py",
-        "exported_files.py",
-        "kv_checksum.py",
-        "stage_metrics.py",
-        "triton_adapter.py",
-    ),
-    UNICYCLE: ("contract.py", "ego_history.py", "exported_files.py", "stage_metrics.py", "triton_adapter.py"),
+    REASONER: (*_EVERY_STAGE, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),
+    DENOISER: (*_EVERY_STAGE, "cuda_graph.py", "kv_checksum.py"),
+    UNICYCLE: (*_EVERY_STAGE, "ego_history.py"),
 }
 _NETWORKS = (".safetensors", ".onnx", ".pt2")
 _VLM = "vlm."  # how the reasoner's weights begin in a checkpoint

@@ -59,6 +59,7 @@ def test_files(repository):
         "1/files.json",
         "1/exported_files.py",
         "1/contract.py",
+        "1/server_stopping.py",
         "1/stage_metrics.py",
         "1/triton_adapter.py",
     }

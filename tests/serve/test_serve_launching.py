@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import alpamayo_model_repository
 import alpamayo_serve
 import pytest
 from alpamayo_serve import server
@@ -149,21 +150,29 @@ def test_path_that_triton_cannot_take_and_the_way_out(tmp_path, path_with_triton
 
 # Without site-packages, and so without the wheel.
 BARE = (sys.executable, "-S", "-c", "import sys; from alpamayo_serve.cli import main; sys.exit(main())")
-PACKAGE = str(Path(alpamayo_serve.__file__).parents[1])
 
 
-def test_no_tritonserver_at_all(toy_repository, tmp_path):
-    message = refusal(toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=PACKAGE, PATH=str(tmp_path))
+@pytest.fixture
+def own_packages(tmp_path):
+    """A PYTHONPATH with the two packages that the launcher is of, and nothing else."""
+    for package in (alpamayo_serve, alpamayo_model_repository):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "own" / package.__name__).symlink_to(Path(package.__file__).parent)
+    return str(tmp_path / "own")
+
+
+def test_no_tritonserver_at_all(toy_repository, own_packages, tmp_path):
+    message = refusal(toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=own_packages, PATH=str(tmp_path))
     assert "no tritonserver" in message
     assert "pip install nvidia-pytriton" in message
 
 
-def test_wheel_without_this_python(toy_repository, tmp_path):
+def test_wheel_without_this_python(toy_repository, own_packages, tmp_path):
     wheel = tmp_path / "wheel" / "pytriton"
     (wheel / "tritonserver" / "python_backend_stubs" / "3.8").mkdir(parents=True)
     (wheel / "__init__.py").write_text("raise ImportError('is found, not imported')")
     message = refusal(
-        toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=f"{PACKAGE}:{wheel.parent}", PATH=str(tmp_path)
+        toy_repository, *ANY_PORTS, command=BARE, PYTHONPATH=f"{own_packages}:{wheel.parent}", PATH=str(tmp_path)
     )
     assert "Python 3.8;" in message
     assert f"this is {sys.version_info.major}.{sys.version_info.minor}" in message

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
-from contract import MAX_SEED, deadline_after, raise_if_server_stops, stop_check
+from contract import MAX_SEED, deadline_after, stop_check
 from cuda_graph import record
 from exported_files import check_files
 from kv_checksum import kv_checksum
@@ -14,6 +14,7 @@ from reasoner.reasoner import Reasoner, Thoughts
 from reasoner.request import parse_request
 from reasoner.sampling import trajectory_noise
 from reasoner.warm_up import warm_up
+from server_stopping import raise_if_server_stops
 from stage_metrics import StageMetrics, counters
 from triton_adapter import Tensors, optional_input, optional_numpy_input, parameters_json, respond, version_folder
 
