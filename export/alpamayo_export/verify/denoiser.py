@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import numpy as np
 import torch
 from denoiser.graph_inputs import graph_inputs

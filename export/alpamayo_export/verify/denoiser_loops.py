@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import torch
 from cuda_graph import record
 from denoiser.euler import denoise

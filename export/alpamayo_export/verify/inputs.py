@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import numpy as np
 import numpy.typing as npt
 import torch

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import alpamayo_model_repository.on_path  # noqa: F401  # for the stages' modules
 import numpy as np
 import torch
 from alpamayo_model_repository.contract import WAYPOINTS
