@@ -36,6 +36,8 @@ class Prediction:
     """(1, sets, samples): the thought ended by itself; false: it was cut off at `max_generation_length`."""
     seed: int
     """Asks for the same answer again on the same server."""
+    denoiser_runner: str
+    """What ran the denoising step, as the server chose at its start; another may differ slightly for the same seed."""
 
     @property
     def timestamps_s(self) -> NDArray[np.float64]:
@@ -67,9 +69,12 @@ def parse_response(result: InferResult) -> Prediction:
     _check_shapes(arrays)
     decoded = [text.decode("utf-8", errors="replace") for text in arrays["cot"].flat]
     return Prediction(
-        **{name: array.copy() for name, array in arrays.items() if name not in ("cot", "seed")},  # writable
+        **{
+            name: array.copy() for name, array in arrays.items() if name not in ("cot", "seed", "denoiser_runner")
+        },  # writable
         cot=np.array(decoded, dtype=np.object_).reshape(arrays["cot"].shape),
         seed=int(arrays["seed"][0]),
+        denoiser_runner=arrays["denoiser_runner"][0].decode("utf-8", errors="replace"),
     )
 
 
@@ -86,8 +91,9 @@ def _check_shapes(arrays: dict[str, NDArray[Any]]) -> None:
     for name, rest in wanted.items():
         if arrays[name].shape != trajectories + rest:
             raise ServerError(f"the answer's {name} has shape {arrays[name].shape}, wanted {trajectories + rest}")
-    if arrays["seed"].shape != (1,):
-        raise ServerError(f"the answer's seed has shape {arrays['seed'].shape}, wanted (1,)")
+    for name in ("seed", "denoiser_runner"):
+        if arrays[name].shape != (1,):
+            raise ServerError(f"the answer's {name} has shape {arrays[name].shape}, wanted (1,)")
 
 
 def _rigid(ego_to_world: ArrayLike) -> NDArray[np.float64]:

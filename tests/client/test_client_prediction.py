@@ -105,4 +105,5 @@ def test_a_saved_prediction_needs_no_pickle(tmp_path):
         np.testing.assert_array_equal(saved["pred_xyz"], prediction.pred_xyz)
         assert saved["cot"].tolist() == prediction.cot.tolist()
         assert saved["seed"] == prediction.seed
+        assert saved["denoiser_runner"] == prediction.denoiser_runner == "torch 2, cpu"
         assert saved["timestamps_s"].shape == (64,)

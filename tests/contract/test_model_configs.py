@@ -40,6 +40,7 @@ PACKED = {
     "noise": ("FP32", [-1, 64, 2]),
 }
 ACTIONS = {"normalized_action": ("FP32", [-1, 64, 2])}
+RUNNER = {"denoiser_runner": ("STRING", [1])}
 
 INPUTS = {
     "alpamayo": IMAGES | OPTIONAL_HISTORY | CHOICES,
@@ -52,11 +53,11 @@ INPUTS = {
     | {"arrived_ns": ("INT64", [1], "optional")},
 }
 OUTPUTS = {
-    "alpamayo": TRAJECTORIES | THOUGHTS,
+    "alpamayo": TRAJECTORIES | THOUGHTS | RUNNER,
     "alpamayo_reasoner": PACKED
     | {"kv_checksum": ("INT64", [-1, 2]), "arrived_ns": ("INT64", [1]), "deadline_ns": ("INT64", [1])}
     | THOUGHTS,
-    "alpamayo_denoiser": ACTIONS,
+    "alpamayo_denoiser": ACTIONS | RUNNER,
     "alpamayo_unicycle": TRAJECTORIES,
 }
 STAGES = [model for model in INPUTS if model != "alpamayo"]

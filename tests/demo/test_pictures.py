@@ -36,6 +36,7 @@ def answered(situation: Situation, thought: str) -> Answered:
         within_bounds=np.ones((1, 1, 2), bool),
         reasoning_complete=np.ones((1, 1, 2), bool),
         seed=0,
+        denoiser_runner="torch",
     )
     return Answered(found, scene, prediction)
 

@@ -48,6 +48,7 @@ def test_writes_the_prediction(ran, prediction):
     with np.load(ran[1] / "prediction.npz") as written:
         for name in ("pred_xyz", "pred_rot", "action", "within_bounds", "reasoning_complete", "seed", "timestamps_s"):
             np.testing.assert_array_equal(written[name], getattr(prediction, name), err_msg=name)
+        assert written["denoiser_runner"] == prediction.denoiser_runner
         np.testing.assert_array_equal(written["cot"], prediction.cot.astype(str))
 
 

@@ -11,6 +11,7 @@ from .golden_case import CASES, golden_case
 from .wire import ask, assert_same, texts
 
 NO_DEADLINE = 2**63 - 1
+RUNNER = f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,7 @@ def test_one_after_the_other_they_are_the_ensemble(triton):
     actions = denoise(triton, {name: thoughts[name] for name in handed_on}, steps=3)
     answer = drive(triton, case, actions, thoughts["action_owner"])
     answer |= {name: thoughts[name] for name in ("cot", "reasoning_complete", "seed")}
+    answer["denoiser_runner"] = texts(RUNNER.encode())
     assert_same(ask(triton, case.inputs, parameters), answer)
 
 
@@ -212,6 +214,9 @@ def refused_as_damaged(server) -> float:
     return server.metric("alpamayo_kv_cache_refused_total", model="alpamayo_denoiser", reason="damaged")
 
 
+def test_an_answer_says_what_runs_the_denoiser(client):
+    assert client.predict(*golden_case("sampled").scene, max_generation_length=2).denoiser_runner == RUNNER
+
+
 def test_metrics_say_what_runs_the_denoiser(server):
-    runner = f"onnxruntime {onnxruntime.__version__}, CPUExecutionProvider"
-    assert server.metric("alpamayo_denoiser_info", model="alpamayo_denoiser", runner=runner, precision="fp32") == 1
+    assert server.metric("alpamayo_denoiser_info", model="alpamayo_denoiser", runner=RUNNER, precision="fp32") == 1

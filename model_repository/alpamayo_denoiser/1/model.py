@@ -1,6 +1,7 @@
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
 from contract import HandOverFailed, deadline_after, parse_parameters, stop_check
@@ -81,7 +82,8 @@ class TritonPythonModel:
         in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
         with self.metrics.timed("denoise"):
             action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop).cpu()
-        return {"normalized_action": action}
+        runner = np.array([self.denoiser.runner.name.encode()], dtype=np.object_)
+        return {"normalized_action": action, "denoiser_runner": runner}
 
     def _count(self, kv_cache: torch.Tensor) -> None:
         memory = "gpu" if kv_cache.is_cuda else "host"
