@@ -36,6 +36,7 @@ SUBJECTS = (
     # request parameters
     *("num_traj_samples", "num_traj_sets", "temperature", "top_p", "top_k", "max_generation_length"),
     *("inference_steps", "seed", "deadline_ms"),
+    "request_id",  # of the call that alpamayo_cancel is to stop
 )
 """What a request can be refused for, in metrics."""
 

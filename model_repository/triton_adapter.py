@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
+from cancellations import Cancellations
 from contract import Cancelled, HandOverFailed, InvalidRequest
 from server_stopping import ServerStopping
 from stage_metrics import StageMetrics
@@ -61,6 +62,17 @@ def _to_triton(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pb_utils.Tensor(name, value)
     return pb_utils.Tensor.from_dlpack(name, value.__dlpack__())  # a torch tensor, where it lies
+
+
+def given_up(request: Any, cancellations: Cancellations) -> Callable[[], bool]:
+    """Tells whether the caller has given up: by the id that the call has, or as Triton says of one without an
+    ensemble.
+    """
+    try:
+        request_id = request.request_id()
+    except UnicodeDecodeError:  # over HTTP Triton lets bytes through that are no UTF-8
+        request_id = ""
+    return lambda: cancellations.holds(request_id) or request.is_cancelled()
 
 
 def parameters_json(request: Any) -> str:

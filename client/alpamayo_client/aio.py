@@ -3,26 +3,40 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
+from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
-from .request import Request, infer_inputs
-from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_stage_times, stage_names, times_since
+from .request import Request, cancel_input, infer_inputs
+from .server_info import (
+    CANCEL,
+    ENSEMBLE,
+    StageTime,
+    is_settled,
+    parse_metadata,
+    parse_stage_times,
+    stage_names,
+    times_since,
+)
 
 
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
-    """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block."""
+    """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block.
+
+    The server stops working, within a token or an Euler step, on a `predict` whose task is cancelled.
+    """
 
     def __init__(self, url: str, tls: Tls | None = None) -> None:
         """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted."""
         super().__init__(url)
         self._triton = InferenceServerClient(self.url, **channel(tls))
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "AsyncAlpamayoClient":
         return self
@@ -32,19 +46,31 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
 
     async def close(self) -> None:
         """Give the connection back."""
+        await asyncio.gather(*self._cancelling)
         await self._triton.close()
 
     async def _infer(self, request: Request) -> Prediction:
-        with triton_errors(self.url, request.timeout_s):
-            result = await self._triton.infer(
-                ENSEMBLE,
-                infer_inputs(request),
-                parameters=dict(request.parameters),
-                client_timeout=request.timeout_s,
-                priority=request.priority,
-                timeout=request.queue_timeout_us,
-            )
+        try:
+            with triton_errors(self.url, request.timeout_s):
+                result = await self._triton.infer(
+                    ENSEMBLE,
+                    infer_inputs(request),
+                    request_id=request.id,
+                    parameters=dict(request.parameters),
+                    client_timeout=request.timeout_s,
+                    priority=request.priority,
+                    timeout=request.queue_timeout_us,
+                )
+        except asyncio.CancelledError:  # nobody waits: neither does this
+            task = asyncio.create_task(self._cancel(request))
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+            raise
         return parse_response(result)
+
+    async def _cancel(self, request: Request) -> None:
+        with suppress(InferenceServerException):
+            await self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """See AlpamayoClient.wait_until_ready."""

@@ -2,17 +2,27 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
+from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
-from .request import Request, infer_inputs
-from .server_info import ENSEMBLE, StageTime, is_settled, parse_metadata, parse_stage_times, stage_names, times_since
+from .request import Request, cancel_input, infer_inputs
+from .server_info import (
+    CANCEL,
+    ENSEMBLE,
+    StageTime,
+    is_settled,
+    parse_metadata,
+    parse_stage_times,
+    stage_names,
+    times_since,
+)
 
 
 class AlpamayoClient(BaseClient[Prediction]):
@@ -34,15 +44,21 @@ class AlpamayoClient(BaseClient[Prediction]):
         self._triton.close()
 
     def _infer(self, request: Request) -> Prediction:
-        with triton_errors(self.url, request.timeout_s):
-            result = self._triton.infer(
-                ENSEMBLE,
-                infer_inputs(request),
-                parameters=dict(request.parameters),
-                client_timeout=request.timeout_s,
-                priority=request.priority,
-                timeout=request.queue_timeout_us,
-            )
+        try:
+            with triton_errors(self.url, request.timeout_s):
+                result = self._triton.infer(
+                    ENSEMBLE,
+                    infer_inputs(request),
+                    request_id=request.id,
+                    parameters=dict(request.parameters),
+                    client_timeout=request.timeout_s,
+                    priority=request.priority,
+                    timeout=request.queue_timeout_us,
+                )
+        except (KeyboardInterrupt, SystemExit):  # of who waits
+            with suppress(InferenceServerException):
+                self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
+            raise
         return parse_response(result)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:

@@ -9,6 +9,8 @@ from .errors import InvalidRequestError, UnavailableError
 CONTROL_CALL_S = 10.0
 """Limit for calls that do no model work."""
 PROBE_S = 5.0
+CANCEL_S = 1.0
+"""Limit for telling the server that a call is given up."""
 SETTLE_S, SETTLE_POLL_S = 0.5, 0.01  # statistics come shortly after the answer
 POLL_S = 0.2
 

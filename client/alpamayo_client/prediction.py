@@ -68,10 +68,9 @@ def parse_response(result: InferResult) -> Prediction:
         raise ServerError(f"the answer lacks {missing}: is this an Alpamayo server?")
     _check_shapes(arrays)
     decoded = [text.decode("utf-8", errors="replace") for text in arrays["cot"].flat]
+    others = ("cot", "seed", "denoiser_runner")
     return Prediction(
-        **{
-            name: array.copy() for name, array in arrays.items() if name not in ("cot", "seed", "denoiser_runner")
-        },  # writable
+        **{name: array.copy() for name, array in arrays.items() if name not in others},  # writable
         cot=np.array(decoded, dtype=np.object_).reshape(arrays["cot"].shape),
         seed=int(arrays["seed"][0]),
         denoiser_runner=arrays["denoiser_runner"][0].decode("utf-8", errors="replace"),

@@ -1,8 +1,9 @@
 """From a caller's arguments to what goes over the wire: plain functions, the same for both clients."""
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -42,14 +43,15 @@ MESSAGE_OVERHEAD_BYTES = 2**16  # names, shapes and parameters
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One call of the ensemble: tensors by input name, Triton request parameters, seconds until it is given up, and
-    Triton's priority (0: the server's default).
+    """One call of the ensemble: tensors by input name, Triton request parameters, seconds until it is given up,
+    Triton's priority (0: the server's default), and an id that no other call has.
     """
 
     inputs: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, int | float]
     timeout_s: float | None
     priority: int = 0
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def queue_timeout_us(self) -> int | None:
@@ -105,6 +107,12 @@ def infer_inputs(request: Request) -> list[InferInput]:
         InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
         for name, array in request.inputs.items()
     ]
+
+
+def cancel_input(request: Request) -> list[InferInput]:
+    """The tensor that tells the server's model CANCEL that nobody waits for `request` any more."""
+    text = np.array([request.id.encode()], dtype=np.object_)
+    return [InferInput("request_id", [1], "BYTES").set_data_from_numpy(text)]
 
 
 def _check_parameter(name: str, value: object) -> int | float:

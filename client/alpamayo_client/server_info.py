@@ -8,6 +8,7 @@ from typing import Any
 from .errors import ServerError
 
 ENSEMBLE = "alpamayo"
+CANCEL = "alpamayo_cancel"
 METADATA_PARAMETER = "alpamayo"
 """Key of the ensemble configuration's parameter that holds what export recorded, as JSON."""
 

@@ -29,15 +29,20 @@ from alpamayo_export.shards import write_shards
 
 ENSEMBLE = "alpamayo"
 REASONER, DENOISER, UNICYCLE = "alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle"
+CANCEL = "alpamayo_cancel"
 MANIFEST = "alpamayo.json"  # its text is also the ensemble's parameter `alpamayo`: what a client's metadata() reads
 FLAGS = "tritonserver_flags"
 
-# What every stage needs beside its model.py: it must stand on its own.
-_EVERY_STAGE = ("contract.py", "exported_files.py", "server_stopping.py", "stage_metrics.py", "triton_adapter.py")
+# What every model needs beside its model.py: it must stand on its own.
+_EVERY_MODEL = (
+    *("cancellations.py", "contract.py", "exported_files.py", "server_stopping.py", "stage_metrics.py"),
+    "triton_adapter.py",
+)
 _SHARED = {
-    REASONER: (*_EVERY_STAGE, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),
-    DENOISER: (*_EVERY_STAGE, "cuda_graph.py", "kv_checksum.py"),
-    UNICYCLE: (*_EVERY_STAGE, "ego_history.py"),
+    REASONER: (*_EVERY_MODEL, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),
+    DENOISER: (*_EVERY_MODEL, "cuda_graph.py", "kv_checksum.py"),
+    UNICYCLE: (*_EVERY_MODEL, "ego_history.py"),
+    CANCEL: _EVERY_MODEL,
 }
 _NETWORKS = (".safetensors", ".onnx", ".pt2")
 _VLM = "vlm."  # how the reasoner's weights begin in a checkpoint
@@ -106,7 +111,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def copy_tree(repository: Path) -> None:
-    """Puts the four models' own files into `repository`."""
+    """Puts the models' own files into `repository`."""
     source = Path(str(files("alpamayo_model_repository")))
     for model in (ENSEMBLE, *_SHARED):
         shutil.copytree(source / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))

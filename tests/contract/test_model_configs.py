@@ -51,6 +51,7 @@ INPUTS = {
     | {"action_owner": ("INT32", [-1])}
     | HISTORY
     | {"arrived_ns": ("INT64", [1], "optional")},
+    "alpamayo_cancel": {"request_id": ("STRING", [1])},
 }
 OUTPUTS = {
     "alpamayo": TRAJECTORIES | THOUGHTS | RUNNER,
@@ -59,6 +60,7 @@ OUTPUTS = {
     | THOUGHTS,
     "alpamayo_denoiser": ACTIONS | RUNNER,
     "alpamayo_unicycle": TRAJECTORIES,
+    "alpamayo_cancel": {"noted": ("BOOL", [1])},
 }
 STAGES = [model for model in INPUTS if model != "alpamayo"]
 

@@ -18,7 +18,7 @@ from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
 from .test_http import body
-from .wire import ask, assert_same, tensors
+from .wire import ask, assert_same, tensors, texts
 
 SCENE = golden_case("greedy")
 LONG = {**LONG_THOUGHTS, "inference_steps": 100}  # on two cores 25 s in the denoiser
@@ -84,11 +84,11 @@ def test_the_client_s_timeout(client, stopped, assert_still_serving):
     assert client.predict(*SCENE.scene, max_generation_length=2, timeout_s=600).pred_xyz.shape == (1, 1, 1, 64, 3)
 
 
-def send(triton, model, inputs, parameters):
+def send(triton, model, inputs, parameters, **options):
     """Sends without waiting. Returns tritonclient's call, and where (answer, error) will be."""
     answers = Queue()
     call = triton.async_infer(
-        model, tensors(inputs), lambda result, error: answers.put((result, error)), parameters=parameters
+        model, tensors(inputs), lambda result, error: answers.put((result, error)), parameters=parameters, **options
     )
     return call, answers
 
@@ -127,8 +127,56 @@ def test_a_cancelled_call_makes_way_for_the_one_that_waits(
     assert_still_serving()
 
 
+@pytest.fixture
+def cancel(triton):
+    """Asks the server to work no longer on the call of that id."""
+    return lambda request_id: ask(triton, {"request_id": texts(request_id.encode())}, model="alpamayo_cancel")
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [("alpamayo_reasoner", LONG_THOUGHTS), ("alpamayo_denoiser", LONG | {"max_generation_length": 2})],
+    ids=["thinking", "denoising"],
+)
+def test_a_call_of_the_ensemble_that_is_given_up_by_its_id(
+    triton, runs, stopped, cancel, assert_still_serving, model, parameters
+):
+    before, run_before = stopped("cancelled by its caller"), runs(model)
+    _, answers = send(triton, "alpamayo", SCENE.inputs, parameters, request_id=f"of one kind, {model}")
+    until(lambda: runs(model) > run_before, "the long request to run")
+    assert cancel("one of another kind")["noted"].tolist() == [True]
+    assert answers.empty()
+    assert cancel(f"of one kind, {model}")["noted"].tolist() == [True]
+    _, error = answers.get(timeout=PATIENCE_S)
+    assert error.status() == "StatusCode.CANCELLED"
+    until(lambda: stopped("cancelled by its caller") == before + 1, "its line in the log")
+    assert_still_serving()
+
+
+def test_a_call_that_is_given_up_while_it_waits(server, triton, runs, cancel, assert_still_serving):
+    run_before = runs("alpamayo_denoiser")
+    call, _ = send(triton, "alpamayo_reasoner", SCENE.inputs, LONG_THOUGHTS)
+    until(lambda: runs("alpamayo_reasoner") > 0, "the long request to run")
+    _, answers = send(triton, "alpamayo", SCENE.inputs, SMALL, request_id="one of a kind, 2")
+    until(lambda: server.waiting("alpamayo_reasoner") == 1, "the other to wait")
+    cancel("one of a kind, 2")
+    call.cancel()
+    _, error = answers.get(timeout=PATIENCE_S)
+    assert error.status() == "StatusCode.CANCELLED"
+    assert runs("alpamayo_denoiser") == run_before
+    assert_still_serving()
+
+
+def test_an_id_that_others_might_have_is_refused(triton, cancel, assert_still_serving):
+    for request_id in ("", "1", "15 characters.."):
+        with pytest.raises(InferenceServerException, match=r"at least 16 characters.*such as a UUID") as error:
+            cancel(request_id)
+        assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert_still_serving()
+
+
 def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, small_scene, first_answer):
-    """Triton tells an ensemble's running stage nothing: it is the next one that does not run."""
+    """Of one who does not ask `alpamayo_cancel`: it is the next stage that does not run."""
     driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")
     call, answers = send(triton, "alpamayo", SCENE.inputs, LONG_THOUGHTS)
     until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
@@ -143,7 +191,9 @@ def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, 
     assert runs("alpamayo_unicycle") == driven_before + 1
 
 
-def test_a_cancelled_task_of_the_async_client(server, runs, assert_still_serving):
+def test_a_cancelled_task_of_the_async_client(server, runs, stopped, assert_still_serving):
+    stopped_before = stopped("cancelled by its caller")
+
     async def ask_and_give_up():
         async with AsyncAlpamayoClient(server.grpc) as client:
             before = runs("alpamayo_reasoner")
@@ -157,6 +207,22 @@ def test_a_cancelled_task_of_the_async_client(server, runs, assert_still_serving
             return await patient
 
     assert asyncio.run(ask_and_give_up()).pred_xyz.shape == (1, 1, 1, 64, 3)
+    until(lambda: stopped("cancelled by its caller") == stopped_before + 1, "the line of the stage that ran")
+    assert_still_serving()
+
+
+def test_an_async_client_that_closes_at_once_has_told_the_server(server, runs, stopped, assert_still_serving):
+    async def ask_and_leave():
+        async with AsyncAlpamayoClient(server.grpc) as client:
+            before = runs("alpamayo_reasoner")
+            task = asyncio.create_task(client.predict(*SCENE.scene, **LONG_THOUGHTS))
+            await asyncio.to_thread(until, lambda: runs("alpamayo_reasoner") > before, "the long request to run")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    before = stopped("cancelled by its caller")
+    asyncio.run(ask_and_leave())
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the line of the stage that ran")
     assert_still_serving()
 
 
@@ -198,14 +264,13 @@ AlpamayoClient(sys.argv[1]).predict(scene["frames"], scene["xyz"], scene["rot"],
 """
 
 
-def test_an_interrupted_client(server, triton, runs, small_scene, first_answer, tmp_path):
-    """Ctrl-C in a script that waits: it ends at once, and the server goes no further than the stage that runs."""
-    a_second = {**LONG_THOUGHTS, "max_generation_length": 64}
+def test_an_interrupted_client(server, triton, runs, stopped, small_scene, first_answer, tmp_path):
+    """Ctrl-C in a script that waits: it ends at once, and so does the work for it."""
     frames, xyz, rot = SCENE.scene
     np.savez(tmp_path / "scene.npz", frames=frames, xyz=xyz, rot=rot)
-    driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")
+    stopped_before, run_before = stopped("cancelled by its caller"), runs("alpamayo_reasoner")
     script = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, server.grpc, tmp_path / "scene.npz", repr(a_second)],
+        [sys.executable, "-c", INTERRUPTED, server.grpc, tmp_path / "scene.npz", repr(LONG_THOUGHTS)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -217,8 +282,8 @@ def test_an_interrupted_client(server, triton, runs, small_scene, first_answer, 
     finally:
         script.kill()
         script.wait()
+    until(lambda: stopped("cancelled by its caller") == stopped_before + 1, "the line of the stage that ran")
     assert_same(ask(triton, small_scene, SMALL), first_answer)
-    assert runs("alpamayo_unicycle") == driven_before + 1
 
 
 def test_an_http_client_that_hangs_up(server, runs, stopped, assert_still_serving):

@@ -21,7 +21,7 @@ from reasoner.reasoner import Reasoner
 from safetensors.torch import load_file
 from tritonclient.grpc import model_config_pb2
 
-MODELS = ("alpamayo", "alpamayo_denoiser", "alpamayo_reasoner", "alpamayo_unicycle")
+MODELS = ("alpamayo", "alpamayo_cancel", "alpamayo_denoiser", "alpamayo_reasoner", "alpamayo_unicycle")
 NETWORKS = ("alpamayo_reasoner", "alpamayo_denoiser")
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+from cancellations import Cancellations
 from contract import HandOverFailed, deadline_after, parse_parameters, stop_check
 from cuda_graph import record
 from denoiser.euler import denoise
@@ -14,7 +15,15 @@ from denoiser.tensorrt_engine import USUAL_TOKENS
 from denoiser.velocity import Denoiser
 from exported_files import check_files
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, dlpack_input, optional_numpy_input, parameters_json, respond, version_folder
+from triton_adapter import (
+    Tensors,
+    dlpack_input,
+    given_up,
+    optional_numpy_input,
+    parameters_json,
+    respond,
+    version_folder,
+)
 
 MEMORIES = ("gpu", "host")
 
@@ -30,6 +39,7 @@ class TritonPythonModel:
             torch.cuda.set_device(int(args["model_instance_device_id"]))
         self.device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.settings = DenoiserSettings.load(folder)
+        self.cancellations = Cancellations()
         log = pb_utils.Logger.log_info
         self.denoiser = Denoiser(open_runner(folder, self.device, self.settings, log), self.settings, record, log)
         self.infos = pb_utils.MetricFamily(  # a metric goes with its family
@@ -78,7 +88,7 @@ class TritonPythonModel:
             raise
         packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
         check_request(packed, self.settings)
-        stop = stop_check(request.is_cancelled, deadline_ns)
+        stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
         with self.metrics.timed("denoise"):
             action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop).cpu()

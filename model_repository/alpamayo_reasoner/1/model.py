@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+from cancellations import Cancellations
 from contract import MAX_SEED, deadline_after, stop_check
 from cuda_graph import record
 from exported_files import check_files
@@ -16,7 +17,15 @@ from reasoner.sampling import trajectory_noise
 from reasoner.warm_up import warm_up
 from server_stopping import raise_if_server_stops
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, optional_input, optional_numpy_input, parameters_json, respond, version_folder
+from triton_adapter import (
+    Tensors,
+    given_up,
+    optional_input,
+    optional_numpy_input,
+    parameters_json,
+    respond,
+    version_folder,
+)
 
 ON_HOST = ("encoded_frames", "ego_history_xyz", "ego_history_rot", "noise", "reasoning")
 
@@ -32,6 +41,7 @@ class TritonPythonModel:
         device = torch.device("cuda", int(args["model_instance_device_id"])) if gpu else torch.device("cpu")
         self.reasoner = Reasoner(version_folder(args), device, record if gpu else None, pb_utils.Logger.log_info)
         warm_up(self.reasoner)
+        self.cancellations = Cancellations()
         model = args["model_name"]
         self.metrics = StageMetrics(model, ("decode_images", "preprocess", "prefill", "decode"))
         self.tokens = counters("alpamayo_tokens_total", "Tokens of thoughts", model, "origin", ("generated", "given"))
@@ -57,7 +67,8 @@ class TritonPythonModel:
         deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)
 
         laps = Laps(self.reasoner.device)
-        thoughts = self.reasoner.think(scene, seed, stop_check(request.is_cancelled, deadline_ns), laps.enter)
+        stop = stop_check(given_up(request, self.cancellations), deadline_ns)
+        thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
         self.metrics.took(laps.seconds())
         self._count(thoughts, "generated" if scene.reasoning is None else "given")
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise

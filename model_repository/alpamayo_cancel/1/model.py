@@ -1,0 +1,27 @@
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from cancellations import Cancellations
+from contract import parse_parameters
+from exported_files import check_files
+from request_id import check_id
+from stage_metrics import StageMetrics
+from triton_adapter import Tensors, numpy_input, parameters_json, respond, version_folder
+
+
+class TritonPythonModel:
+    """Triton's side of `cancellations`."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        check_files(version_folder(args), pb_utils.Logger.log_info)
+        self.cancellations = Cancellations()
+        self.metrics = StageMetrics(args["model_name"], ())
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return respond(requests, self._answer, self.metrics)
+
+    def _answer(self, request: Any) -> Tensors:
+        parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the stages
+        noted = self.cancellations.add(check_id(numpy_input(request, "request_id")))
+        return {"noted": np.array([noted])}

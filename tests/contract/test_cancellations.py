@@ -1,0 +1,55 @@
+"""What one process writes down, another one sees."""
+
+import subprocess
+import sys
+
+import pytest
+from alpamayo_model_repository.cancellations import CANCELLED_FILE, Cancellations, create_file
+
+KEPT = 256
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "cancelled"
+    create_file(path)
+    monkeypatch.setenv(CANCELLED_FILE, str(path))
+    return path
+
+
+def test_the_last_ones_are_held_and_nothing_else(file):
+    writer, reader = Cancellations(), Cancellations()
+    for i in range(KEPT + 10):
+        assert writer.add(f"call {i}")
+    assert [reader.holds(f"call {i}") for i in (0, 9, 10, KEPT + 9, KEPT + 10)] == [False, False, True, True, False]
+    assert not reader.holds("")
+    assert file.stat().st_size == 32 * KEPT
+
+
+def test_text_of_any_length_and_kind(file):
+    writer, reader = Cancellations(), Cancellations()
+    for text in ("x" * 1_000_000, "Schluß jetzt", "/etc/passwd", "\0"):
+        assert not reader.holds(text)
+        writer.add(text)
+        assert reader.holds(text)
+
+
+def test_another_process_sees_them(file):
+    ask = f"from {Cancellations.__module__} import Cancellations; print(Cancellations().holds('a call'))"
+    said = [subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout]
+    Cancellations().add("a call")
+    said += [subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout]
+    assert said == ["False\n", "True\n"]
+
+
+def test_only_the_server_s_user_may_read_them(file):
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        create_file(file)
+
+
+def test_without_a_launcher_there_are_none(monkeypatch):
+    monkeypatch.delenv(CANCELLED_FILE, raising=False)
+    cancellations = Cancellations()
+    assert not cancellations.add("a call")
+    assert not cancellations.holds("a call")
