@@ -32,7 +32,15 @@ MODELS = Path(__file__).with_name("handover_models")
 STAGES = PRODUCER, CONSUMER = "producer", "consumer"
 ENSEMBLE = "handover"
 LIBRARY = Path(__file__).resolve().parents[1] / "model_repository"
-SHARED = ("contract.py", "kv_checksum.py", "server_stopping.py", "stage_metrics.py", "triton_adapter.py")
+SHARED = (
+    "cancellations.py",
+    "contract.py",
+    "kv_checksum.py",
+    "server_stopping.py",
+    "stage_metrics.py",
+    "stage_spans.py",
+    "triton_adapter.py",
+)
 
 LAYERS, KV_HEADS, HEAD_DIM = 36, 8, 128  # of the released model
 TOKENS = 3328  # about what 16 images and six thoughts make

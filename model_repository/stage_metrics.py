@@ -1,8 +1,9 @@
-"""What a stage adds to Triton's `/metrics`. A copy goes beside every `model.py`.
+"""What a stage adds to Triton's `/metrics` and traces. A copy goes beside every `model.py`.
 
-Everything is there from the start, at zero: what has not happened yet can be told from what is not counted.
+Every metric is there from the start, at zero: what has not happened yet can be told from what is not counted.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 from contract import SUBJECTS, Cancelled, InvalidRequest
 from server_stopping import ServerStopping
+from stage_spans import TRACE_URL, SpanSender, stage_spans
 
 # From the unicycle's fraction of a millisecond to a request for many long thoughts without a GPU.
 BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]
@@ -67,6 +69,8 @@ class StageMetrics:
             "stage",
             stages,
         )
+        url = os.environ.get(TRACE_URL)
+        self._spans = SpanSender(url) if url else None
 
     @contextmanager
     def working_on(self, requests: int) -> Iterator[None]:
@@ -77,17 +81,24 @@ class StageMetrics:
         finally:
             self._in_progress.increment(-requests)
 
-    def took(self, seconds: Mapping[str, float]) -> None:
-        """By stage."""
+    def observe(self, stage: str, seconds: float) -> None:
+        """Of a time that is not this model's alone."""
+        self._seconds[stage].observe(seconds)
+
+    def took(self, request: Any, seconds: Mapping[str, float]) -> None:
+        """By stage, one after the other until now: they are also spans of the request's trace, if it has one."""
+        end_ns = time.time_ns()
         for stage, it in seconds.items():
-            self._seconds[stage].observe(it)
+            self.observe(stage, it)
+        if self._spans and (context := request.trace().get_context()):
+            self._spans.send(stage_spans(context, seconds, end_ns))
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, request: Any, stage: str) -> Iterator[None]:
         """Takes the block's time, if it succeeds."""
         start = time.monotonic()
         yield
-        self.took({stage: time.monotonic() - start})
+        self.took(request, {stage: time.monotonic() - start})
 
     def answered(self) -> None:
         self._requests["answered"].increment(1)

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from alpamayo_model_repository.stage_spans import SERVICE, TRACE_URL
+
 from alpamayo_serve.endpoints import reserved_endpoints, restrictions
 from alpamayo_serve.errors import LaunchError
 from alpamayo_serve.repository import FLAGS, read_repository
@@ -50,7 +52,7 @@ def main() -> int:
             command = [str(server.executable), *server.flags, *defaults, *restrictions(given), *given, *own_flags]
             return run_server(
                 command,
-                server.environment,
+                {**server.environment, TRACE_URL: arguments.trace_url} if arguments.trace else server.environment,
                 repository.models,
                 endpoints,
                 arguments.exit_timeout_s,
@@ -88,7 +90,7 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--trace",
         action="store_true",
-        help="send a trace of every request to an OpenTelemetry collector: a span for each model",
+        help="send a trace of every request to an OpenTelemetry collector: a span for each model and stage",
     )
     parser.add_argument(
         "--trace-url",
@@ -123,7 +125,7 @@ def tracing(url: str) -> list[str]:
         "--trace-config=level=TIMESTAMPS",
         "--trace-config=rate=1",
         f"--trace-config=opentelemetry,url={url}",
-        "--trace-config=opentelemetry,resource=service.name=alpamayo",
+        f"--trace-config=opentelemetry,resource=service.name={SERVICE}",
     ]
 
 

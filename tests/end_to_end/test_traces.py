@@ -1,27 +1,40 @@
-"""`alpamayo-serve --trace`: one trace for each request, with a span for every model, as OpenTelemetry has them."""
+"""`alpamayo-serve --trace`: one trace for each request, with OpenTelemetry's spans of every model and stage."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from threading import Thread
 
 import tritonclient.grpc as grpcclient
 
 from .conftest import SMALL
 from .live_server import live_server, until
-from .wire import ask
+from .wire import ask, assert_same
 
-STAGES = ["alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle"]
+STAGES = {
+    "alpamayo_reasoner": ("decode_images", "preprocess", "prefill", "decode"),
+    "alpamayo_denoiser": ("denoise",),
+    "alpamayo_unicycle": ("unicycle",),
+}
+NAMES = ("InferRequest", "alpamayo", *STAGES, *(stage for stages in STAGES.values() for stage in stages))
+CLOCKS_NS = 20_000_000  # by how much a model's may differ from Triton's
 
 
 class Collector(ThreadingHTTPServer):
     """Takes OTLP over HTTP, in JSON, as collectors do; keeps the spans."""
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0):
+        super().__init__(("127.0.0.1", port), _Handler)
         self.spans, self.services = [], set()
         self.url = f"http://127.0.0.1:{self.server_port}/v1/traces"
+
+    def has(self, requests: int) -> bool:
+        """All spans of so many."""
+        found = Counter(span["name"] for span in list(self.spans))
+        return all(found[name] == requests for name in NAMES)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,30 +54,58 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
-    with Collector() as it:
+def collector(port: int = 0) -> Iterator[Collector]:
+    with Collector(port) as it:
         Thread(target=it.serve_forever, daemon=True).start()
         yield it
         it.shutdown()
 
 
-def test_a_request_is_a_trace_with_a_span_for_every_model(repository, small_scene, tmp_path):
-    with collector() as collected, live_server(repository, tmp_path, "--trace", "--trace-url", collected.url) as server:
-        with grpcclient.InferenceServerClient(server.grpc) as triton:
-            for _ in range(2):
-                ask(triton, small_scene, SMALL)
-        names = ("InferRequest", STAGES[-1])  # what ends last
-        until(lambda: sum(it["name"] in names for it in collected.spans) == 4, "the spans of two requests")
+def start_ns(span) -> int:
+    return int(span["startTimeUnixNano"])
+
+
+def end_ns(span) -> int:
+    return int(span["endTimeUnixNano"])
+
+
+def test_a_request_is_a_trace_with_a_span_for_every_model_and_stage(repository, small_scene, tmp_path):
+    """Every second one is, here; and while the collector is away, none, which no caller notices."""
+    with collector() as collected:
+        options = ("--trace", "--trace-url", collected.url, "--", "--trace-config=rate=2")
+        with (
+            live_server(repository, tmp_path, *options) as server,
+            grpcclient.InferenceServerClient(server.grpc) as triton,
+        ):
+            answer, *others = [ask(triton, small_scene, SMALL) for _ in range(4)]
+            until(lambda: collected.has(2), "the spans of two requests")
+            collected.shutdown()
+            collected.server_close()
+            others += [ask(triton, small_scene, SMALL) for _ in range(4)]
+            with collector(collected.server_port) as back:
+                others += [ask(triton, small_scene, SMALL) for _ in range(2)]
+                until(lambda: {"decode", "denoise", "unicycle"} <= {it["name"] for it in back.spans}, "stages again")
+    for other in others:
+        assert_same(other, answer)
+    assert collected.services == {"alpamayo"}
     traces = {span["traceId"] for span in collected.spans}
     assert len(traces) == 2
-    assert collected.services == {"alpamayo"}
     for trace in traces:
-        spans = [span for span in collected.spans if span["traceId"] == trace]
-        named = {span["name"]: span for span in spans}
-        assert "parentSpanId" not in named["InferRequest"]
-        assert named["alpamayo"]["parentSpanId"] == named["InferRequest"]["spanId"]
-        starts = [int(named[name]["startTimeUnixNano"]) for name in ("InferRequest", "alpamayo", *STAGES)]
-        assert starts == sorted(starts)
-        for stage in STAGES:
-            assert named[stage]["parentSpanId"] == named["alpamayo"]["spanId"]
-            assert int(named[stage]["startTimeUnixNano"]) < int(named[stage]["endTimeUnixNano"])
+        assert_complete({span["name"]: span for span in collected.spans if span["traceId"] == trace})
+
+
+def assert_complete(trace) -> None:
+    """Spans by name: of a request, its models under it and their stages under them, each when it has to be."""
+    assert "parentSpanId" not in trace["InferRequest"]
+    assert trace["alpamayo"]["parentSpanId"] == trace["InferRequest"]["spanId"]
+    starts = [start_ns(trace[name]) for name in ("InferRequest", "alpamayo", *STAGES)]
+    assert starts == sorted(starts)
+    for model, names in STAGES.items():
+        assert trace[model]["parentSpanId"] == trace["alpamayo"]["spanId"]
+        stages = [trace[name] for name in names]
+        for stage in stages:
+            assert stage["parentSpanId"] == trace[model]["spanId"]
+            assert start_ns(stage) < end_ns(stage)
+        assert all(end_ns(stage) == start_ns(following) for stage, following in pairwise(stages))
+        assert start_ns(trace[model]) - CLOCKS_NS < start_ns(stages[0])
+        assert end_ns(stages[-1]) < end_ns(trace[model]) + CLOCKS_NS

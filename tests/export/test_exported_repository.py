@@ -61,6 +61,7 @@ def test_files(repository):
         "1/contract.py",
         "1/server_stopping.py",
         "1/stage_metrics.py",
+        "1/stage_spans.py",
         "1/triton_adapter.py",
     }
     assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_denoiser/")} >= shared | {

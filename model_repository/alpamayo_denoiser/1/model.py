@@ -90,7 +90,7 @@ class TritonPythonModel:
         check_request(packed, self.settings)
         stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
-        with self.metrics.timed("denoise"):
+        with self.metrics.timed(request, "denoise"):
             action = denoise(self.denoiser.bind(packed, in_pool), packed.noise, parameters.inference_steps, stop).cpu()
         runner = np.array([self.denoiser.runner.name.encode()], dtype=np.object_)
         return {"normalized_action": action, "denoiser_runner": runner}

@@ -69,7 +69,7 @@ class TritonPythonModel:
         laps = Laps(self.reasoner.device)
         stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
-        self.metrics.took(laps.seconds())
+        self.metrics.took(request, laps.seconds())
         self._count(thoughts, "generated" if scene.reasoning is None else "given")
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]

@@ -36,7 +36,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Tensors:
         parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
         arrived_ns = arrival(optional_numpy_input(request, "arrived_ns"), time.monotonic_ns())
-        with self.metrics.timed("unicycle"):
+        with self.metrics.timed(request, "unicycle"):
             outputs = predict(
                 numpy_input(request, "normalized_action"),
                 numpy_input(request, "action_owner"),
@@ -46,7 +46,7 @@ class TritonPythonModel:
             )
         self._count(outputs["within_bounds"])
         if arrived_ns is not None:
-            self.metrics.took({END_TO_END: (time.monotonic_ns() - arrived_ns) / 1e9})
+            self.metrics.observe(END_TO_END, (time.monotonic_ns() - arrived_ns) / 1e9)
         return outputs
 
     def _count(self, within_bounds: npt.NDArray[np.bool_]) -> None:

@@ -1,0 +1,80 @@
+"""Spans of a request's stages, for the collector that gets Triton's own. A copy goes beside every `model.py`.
+
+Written out here, as OTLP over HTTP in JSON: the models' Python needs no package for it.
+"""
+
+import json
+import queue
+import secrets
+import threading
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+TRACE_URL = "ALPAMAYO_TRACE_URL"
+"""An environment variable: where the launcher lets Triton send its spans; not there if it does not."""
+SERVICE = "alpamayo"
+
+MAX_WAITING = 100  # requests
+TIMEOUT_S = 5
+INTERNAL = 1  # OTLP's SPAN_KIND_INTERNAL: no request of its own
+
+Span = dict[str, Any]
+
+
+def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int) -> list[Span]:
+    """Spans, as OTLP has them, of stages that follow one another until `end_ns`.
+
+    Args:
+        context: of the span that they are parts of, as Triton gives it: {"traceparent": W3C's}.
+        seconds: by stage, in their order.
+        end_ns: since 1970.
+    """
+    _, trace, parent, _ = json.loads(context)["traceparent"].split("-")
+    lengths_ns = {stage: round(1e9 * it) for stage, it in seconds.items()}
+    spans, start_ns = [], end_ns - sum(lengths_ns.values())
+    for stage, length_ns in lengths_ns.items():
+        spans.append(
+            {
+                "traceId": trace,
+                "spanId": secrets.token_hex(8),
+                "parentSpanId": parent,
+                "name": stage,
+                "kind": INTERNAL,
+                "startTimeUnixNano": str(start_ns),
+                "endTimeUnixNano": str(start_ns + length_ns),
+            }
+        )
+        start_ns += length_ns
+    return spans
+
+
+class SpanSender:
+    """Sends from a thread of its own: no request waits for a collector, or fails with it. Triton logs that it is down.
+
+    What it does not take, and what MAX_WAITING requests are waiting before, is lost.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._waiting: queue.Queue[list[Span]] = queue.Queue(MAX_WAITING)
+        threading.Thread(target=self._run, name="spans", daemon=True).start()
+
+    def send(self, spans: list[Span]) -> None:
+        with suppress(queue.Full):
+            self._waiting.put_nowait(spans)
+
+    def _run(self) -> None:
+        while True:
+            spans = self._waiting.get()
+            with suppress(Exception):  # whatever it is, the next ones may arrive
+                _post(self._url, spans)
+
+
+def _post(url: str, spans: list[Span]) -> None:
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": SERVICE}}]}
+    body = json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        pass

@@ -1,0 +1,48 @@
+"""The spans that a model sends itself, and that it waits for nobody. Real ones: `end_to_end/test_traces.py`."""
+
+import socket
+
+from stage_spans import MAX_WAITING, SpanSender, stage_spans
+
+CONTEXT = '{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
+PATIENCE_S = 60
+
+
+def test_stages_follow_one_another_until_the_end():
+    first, second = stage_spans(CONTEXT, {"prefill": 0.25, "decode": 0.5}, 2_000_000_000)
+    assert (first["name"], second["name"]) == ("prefill", "decode")
+    assert (first["startTimeUnixNano"], first["endTimeUnixNano"]) == ("1250000000", "1500000000")
+    assert (second["startTimeUnixNano"], second["endTimeUnixNano"]) == ("1500000000", "2000000000")
+    assert {first["traceId"], second["traceId"]} == {"0af7651916cd43dd8448eb211c80319c"}
+    assert {first["parentSpanId"], second["parentSpanId"]} == {"b7ad6b7169203331"}
+    assert first["spanId"] != second["spanId"]
+    assert len(bytes.fromhex(first["spanId"])) == 8
+
+
+def test_nobody_waits_for_a_collector_that_does_not_answer():
+    """What is too much for it is lost, and what comes later is sent again."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        sender = SpanSender(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+        sender.send(spans_of("first"))
+        first, _ = silent.accept()  # so this one does not wait any more
+        for _ in range(2 * MAX_WAITING):
+            sender.send(spans_of("more"))
+        assert b'"first"' in received(first)
+        for _ in range(MAX_WAITING):
+            assert b'"more"' in received(silent.accept()[0])
+        sender.send(spans_of("last"))
+        assert b'"last"' in received(silent.accept()[0])
+
+
+def spans_of(stage):
+    return stage_spans(CONTEXT, {stage: 0.1}, 1_000_000_000)
+
+
+def received(connection) -> bytes:
+    """Hangs up, once everything has come that was sent."""
+    with connection:
+        message = b""
+        while not message.endswith(b"}]}]}]}"):
+            message += connection.recv(4096)
+    return message
