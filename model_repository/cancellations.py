@@ -1,26 +1,32 @@
 """Calls that their callers have given up, known to every model at once. A copy goes beside every `model.py`.
 
 Triton tells it to a model that is called directly, but not to the running step of an ensemble, whose caller therefore
-asks `alpamayo_cancel` for it. That model writes into a file that the launcher has put into shared memory; the others
-look there between their steps.
+asks `alpamayo_cancel` for it. That model writes into memory that the launcher shares with all; the others look there
+between their steps.
 """
 
 import hashlib
 import mmap
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 CANCELLED_FILE = "ALPAMAYO_CANCELLED_FILE"
-"""An environment variable: the file's name."""
+"""An environment variable: the memory's name, as a file."""
 
 _PLACES = 256  # the oldest goes first: by then, whoever was meant has ended, or was never there
 _PLACE = hashlib.sha256().digest_size  # every id needs as much, whatever its length
 
 
-def create_file(path: Path) -> None:
-    """By the launcher, before the models start."""
-    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(bytes(_PLACES * _PLACE))
+@contextmanager
+def cancelled_file() -> Iterator[str]:
+    """For the launcher: the name, for as long as the block and this process last. Nothing can be left behind."""
+    descriptor = os.memfd_create("alpamayo_cancelled")
+    try:
+        os.ftruncate(descriptor, _PLACES * _PLACE)
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 class Cancellations:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import strsignal
 
-from alpamayo_model_repository.cancellations import CANCELLED_FILE, create_file
+from alpamayo_model_repository.cancellations import CANCELLED_FILE, cancelled_file
 from alpamayo_model_repository.server_stopping import STOPPING_FILE
 
 from alpamayo_serve.children import children, end_with_parent, kill_children
@@ -50,24 +50,24 @@ def run_once(
     others = children(launcher)  # of whoever exec'ed this program
     regions = f"alpamayo_serve_{launcher}_{secrets.token_hex(4)}_"
 
-    stopping_file, cancelled_file = SHARED_MEMORY / f"{regions}stopping", SHARED_MEMORY / f"{regions}cancelled"
+    stopping_file = SHARED_MEMORY / f"{regions}stopping"
 
     def prepare() -> None:
         end_with_parent(launcher)  # the server then cleans up after itself; this program has one thread, as that needs
         unblock_signals()
 
     try:
-        create_file(cancelled_file)
-        server = subprocess.Popen(
-            [*command, f"--backend-config=python,shm-region-prefix-name={regions}"],
-            env={**environment, STOPPING_FILE: str(stopping_file), CANCELLED_FILE: str(cancelled_file)},
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,  # what models print; this program's own stdout has the ready lines only
-            start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
-            preexec_fn=prepare,
-        )
-        loading = Loading(server.pid, models, endpoints)
-        return _supervise(server, loading, Stopping(server, endpoints, exit_timeout_s, stopping_file))
+        with cancelled_file() as cancelled:
+            server = subprocess.Popen(
+                [*command, f"--backend-config=python,shm-region-prefix-name={regions}"],
+                env={**environment, STOPPING_FILE: str(stopping_file), CANCELLED_FILE: cancelled},
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,  # what models print; this program's own stdout has the ready lines only
+                start_new_session=True,  # Ctrl-C reaches the launcher, not the server and its stubs as well
+                preexec_fn=prepare,
+            )
+            loading = Loading(server.pid, models, endpoints)
+            return _supervise(server, loading, Stopping(server, endpoints, exit_timeout_s, stopping_file))
     finally:
         kill_children(except_for=others)
         for region in SHARED_MEMORY.glob(f"{regions}*"):

@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from alpamayo_model_repository.cancellations import CANCELLED_FILE, Cancellations, create_file
+from alpamayo_model_repository.cancellations import CANCELLED_FILE, Cancellations, cancelled_file
 
 KEPT = 256
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    path = tmp_path / "cancelled"
-    create_file(path)
-    monkeypatch.setenv(CANCELLED_FILE, str(path))
-    return path
+def file(monkeypatch):
+    with cancelled_file() as name:
+        monkeypatch.setenv(CANCELLED_FILE, name)
+        yield Path(name)
 
 
 def test_the_last_ones_are_held_and_nothing_else(file):
@@ -42,10 +42,10 @@ def test_another_process_sees_them(file):
     assert said == ["False\n", "True\n"]
 
 
-def test_only_the_server_s_user_may_read_them(file):
-    assert file.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(FileExistsError):
-        create_file(file)
+def test_nothing_is_left_behind():
+    with cancelled_file() as name:
+        assert Path(name).stat().st_nlink == 0  # in no folder
+    assert not Path(name).exists()
 
 
 def test_without_a_launcher_there_are_none(monkeypatch):

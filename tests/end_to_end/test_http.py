@@ -44,11 +44,12 @@ def arrays(answer, like):
 
 def test_the_same_answer_as_over_grpc(server, small_scene, first_answer):
     got = arrays(post(server, small_scene, SMALL), first_answer)
-    cot = [[[text.encode() for text in got.pop("cot")[0, 0]]]]
-    assert cot == first_answer["cot"].tolist()
+    texts = {name: got.pop(name) for name in ("cot", "denoiser_runner")}
+    for name, found in texts.items():
+        assert [text.encode() for text in found.flat] == first_answer[name].ravel().tolist()
     for name, values in got.items():
         np.testing.assert_allclose(values, first_answer[name], rtol=1e-6, err_msg=name)
-    assert got.keys() | {"cot"} == first_answer.keys()
+    assert got.keys() | texts.keys() == first_answer.keys()
 
 
 def test_what_triton_s_protocol_adds_is_no_unknown_parameter(server, small_scene, first_answer):

@@ -58,6 +58,7 @@ def test_files(repository):
         "1/model.py",
         "1/files.json",
         "1/exported_files.py",
+        "1/cancellations.py",
         "1/contract.py",
         "1/server_stopping.py",
         "1/stage_metrics.py",
@@ -82,6 +83,9 @@ def test_files(repository):
         "1/ego_history.py",
         "1/unicycle.json",
         "1/unicycle.py",
+    }
+    assert {name.partition("/")[2] for name in files if name.startswith("alpamayo_cancel/")} == shared | {
+        "1/request_id.py",
     }
     assert {path.name for path in repository.iterdir()} == {*MODELS, "alpamayo.json", "tritonserver_flags"}
     assert (repository / "alpamayo" / "1").is_dir()  # Triton wants it, if empty
