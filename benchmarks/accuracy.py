@@ -1,6 +1,7 @@
-"""How a setting of the request changes driving: Euler steps, samples (K), temperature, precision. Everything is asked
-through the served ensemble, about the same held-out scenes with the same seeds; the settings in turns, but for the rows
-in torch, which have servers of their own.
+"""How a setting of the request changes driving: Euler steps, samples (K), temperature, thinking or not, precision.
+
+Everything is asked through the served ensemble, about the same held-out scenes with the same seeds; the settings in
+turns, but for the rows in torch, which have servers of their own.
 """
 
 import argparse
@@ -30,8 +31,15 @@ SWEEPS: dict[str, list[Sampling]] = {
     "inference_steps": [replace(USUAL, inference_steps=steps) for steps in (2, 3, 5, 10)],
     "samples": [replace(USUAL, samples=samples) for samples in (1, 3, 6, 12)],
     "temperature": [replace(USUAL, temperature=temperature) for temperature in (0.0, 0.6, 1.0)],
+    "thinks": [USUAL, replace(USUAL, thinks=False)],
 }
-LABELS = {"inference_steps": "Euler steps", "samples": "K", "temperature": "temperature", "precision": "precision"}
+LABELS = {
+    "inference_steps": "Euler steps",
+    "samples": "K",
+    "temperature": "temperature",
+    "thinks": "thinks",
+    "precision": "precision",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,18 +1,22 @@
 """Client of an Alpamayo 1 server: one driving scene in, trajectories and the reasoning behind them out."""
 
 from .aio import AsyncAlpamayoClient
+from .choosing import Mode
 from .client import AlpamayoClient
 from .connection import Tls
 from .errors import AlpamayoError, InvalidRequestError, ServerError, TimedOutError, UnavailableError
 from .prediction import Prediction
 from .scene import Scene
 from .server_info import StageTime
+from .what_if import Comparison, compare, compare_async
 
 __all__ = [
     "AlpamayoClient",
     "AlpamayoError",
     "AsyncAlpamayoClient",
+    "Comparison",
     "InvalidRequestError",
+    "Mode",
     "Prediction",
     "Scene",
     "ServerError",
@@ -20,4 +24,6 @@ __all__ = [
     "TimedOutError",
     "Tls",
     "UnavailableError",
+    "compare",
+    "compare_async",
 ]

@@ -48,7 +48,8 @@ class BaseClient(ABC, Generic[Answer]):
         ego_history_xyz: (16, 3) metres, at 10 Hz, the last at t0: the origin. A leading (1, 1) is allowed.
         ego_history_rot: (16, 3, 3), from the ego frame at each pose to that at t0: the last is the identity.
         noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
-        reasoning: these thoughts instead of generated ones, one per sample; `num_traj_samples` follows from them.
+        reasoning: thoughts that are given, one per sample. With a larger `num_traj_samples` they are the last samples',
+            and those before them are generated, just as they would be without.
         timeout_s: seconds for the whole call; the server stops working on it too.
         priority: 1 goes before 2, the default, and 2 before 3, when requests have to wait at the server.
 

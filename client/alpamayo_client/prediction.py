@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tritonclient.grpc import InferResult
 
+from . import choosing
 from .checks import WAYPOINTS
+from .choosing import Index, Mode
 from .errors import InvalidRequestError, ServerError
 
 WAYPOINTS_PER_S = 10
@@ -43,6 +45,23 @@ class Prediction:
     def timestamps_s(self) -> NDArray[np.float64]:
         """(64,) seconds after t0: 0.1 .. 6.4."""
         return np.arange(1, WAYPOINTS + 1) / WAYPOINTS_PER_S
+
+    @property
+    def spread_m(self) -> NDArray[np.float64]:
+        """(64,) metres: how far apart the trajectories are over time (root mean square from their mean, in x and y)."""
+        return choosing.spread_m(self.pred_xyz)
+
+    def medoid(self) -> Index:
+        """(set, sample) of the trajectory that is nearest to all others, which outvote a single bad one."""
+        return choosing.medoid(self.pred_xyz)
+
+    def modes(self, threshold_m: float) -> tuple[Mode, ...]:
+        """The different ways to go, the most frequent first. See `choosing.modes`.
+
+        In a mode no two trajectories are further apart than `threshold_m`, on the mean over 6.4 s. Raises
+        InvalidRequestError if that is not above zero.
+        """
+        return choosing.modes(self.pred_xyz, self.cot, threshold_m)
 
     def to_world(self, ego_to_world: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`pred_xyz` and `pred_rot` in another frame, in float64.

@@ -86,11 +86,11 @@ def build_request(
     samples = int(given.get("num_traj_samples", 1))
     if reasoning is not None:
         inputs["reasoning"] = check_reasoning(reasoning)
-        samples = len(reasoning)
-        if given.get("num_traj_samples", samples) != samples:
+        samples = int(given.get("num_traj_samples", len(reasoning)))
+        if samples < len(reasoning):
             raise InvalidRequestError(
-                f"reasoning: got {samples} thoughts and num_traj_samples={given['num_traj_samples']}, "
-                "wanted as many: leave num_traj_samples out"
+                f"reasoning: got {len(reasoning)} thoughts and num_traj_samples={samples}, wanted at least as many "
+                "samples as thoughts, or no num_traj_samples"
             )
     if noise is not None:
         trajectories = int(given.get("num_traj_sets", 1)) * samples

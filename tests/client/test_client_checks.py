@@ -96,7 +96,7 @@ def test_noise_of_another_count(frames, history):
         ([], "reasoning: got list, wanted a list of at least one str"),
         ([b"Keep lane."], "reasoning: got list of bytes, wanted a list of at least one str"),
         (["\ud800"], "reasoning: wanted text that is valid Unicode"),
-        (["a", "b"], "reasoning: got 2 thoughts and num_traj_samples=3, wanted as many"),
+        (["a"] * 4, "reasoning: got 4 thoughts and num_traj_samples=3, wanted at least as many samples"),
     ],
 )
 def test_reasoning(frames, history, reasoning, message):

@@ -95,6 +95,26 @@ def test_the_same_thought_and_noise_twice_is_the_same_trajectory_twice(client):
     np.testing.assert_allclose(alone.pred_xyz[0, 0, 0], slow, atol=1e-4, rtol=0)
 
 
+def test_given_thoughts_come_after_the_model_s_own(client):
+    """Two of its own are those of a request for two; the given ones are those of a request for them alone."""
+    given, noise = ["Slow down.", ""], np.random.default_rng(1).normal(size=(8, 64, 2)).astype(np.float32)
+    by_set = noise.reshape(2, 4, 64, 2)
+    more = {"num_traj_sets": 2, "seed": 3, **QUICK}
+    mixed = client.predict(*SCENE, reasoning=given, num_traj_samples=4, noise=noise, **more)
+    assert mixed.cot[0, 0, 2:].tolist() == given
+    own = client.predict(*SCENE, num_traj_samples=2, noise=by_set[:, :2].reshape(4, 64, 2), **more)
+    assert_close(part(mixed, ALL, slice(0, 2)), own)
+    alone = client.predict(*SCENE, reasoning=given, noise=by_set[:, 2:].reshape(4, 64, 2), **more)
+    assert_close(part(mixed, ALL, slice(2, 4)), alone)
+    assert mixed.reasoning_complete[..., 2:].all()
+
+
+def test_a_given_thought_must_fit_beside_those_that_are_generated(client):
+    with pytest.raises(ValueError, match=r"reasoning\[1\] has \d+ tokens.*at most max_generation_length, 12"):
+        client.predict(*SCENE, reasoning=["", "Slow down. " * 9], num_traj_samples=3, **QUICK)
+    assert client.predict(*SCENE, reasoning=["", "Slow down. " * 9], **QUICK).reasoning_complete.all()
+
+
 def test_an_empty_thought_may_be_given(client):
     noise = np.zeros((1, 64, 2), np.float32)
     empty = client.predict(*SCENE, reasoning=[""], noise=noise)

@@ -308,7 +308,7 @@ def test_noise_that_is_not_finite(refusal):
 
 
 def test_another_number_of_thoughts_than_samples(refusal):
-    message = refusal({"reasoning": np.array([b"a", b"b"], dtype=object)}, num_traj_samples=3)
+    message = refusal({"reasoning": np.array([b"a", b"b"], dtype=object)}, num_traj_samples=1)
     assert "reasoning holds 2 thoughts" in message
     assert "num_traj_samples is 3" in message
 

@@ -26,6 +26,8 @@ class Sampling:
     """Scene i is asked with `seed` + i, so that chance differs from scene to scene."""
     temperature: float = 0.6
     inference_steps: int = 10
+    thinks: bool = True
+    """False: every sample is given the empty thought, and nothing is decoded."""
 
     def __post_init__(self) -> None:
         check_between("samples", self.samples, 1)
@@ -57,6 +59,8 @@ def ask(
     Raises:
         AlpamayoError: the server refuses, fails or is gone.
     """
+    if not sampling.thinks:
+        thought = ""
     return client.predict(
         scene.image_frames if frames is None else frames,
         scene.ego_history_xyz,

@@ -70,7 +70,7 @@ class TritonPythonModel:
         stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
         self.metrics.took(request, laps.seconds())
-        self._count(thoughts, "generated" if scene.reasoning is None else "given")
+        self._count(thoughts, given=len(scene.reasoning or []))
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]
         return {
@@ -87,7 +87,10 @@ class TritonPythonModel:
             "seed": np.array([seed]),
         }
 
-    def _count(self, thoughts: Thoughts, origin: str) -> None:
-        self.tokens[origin].increment(sum(map(len, thoughts.tokens)))
+    def _count(self, thoughts: Thoughts, given: int) -> None:
+        lengths = [len(tokens) for tokens in thoughts.tokens]
+        own = len(lengths) - given
+        self.tokens["generated"].increment(sum(lengths[:own]))
+        self.tokens["given"].increment(sum(lengths[own:]))
         self.thoughts["true"].increment(sum(thoughts.complete))
         self.thoughts["false"].increment(len(thoughts.complete) - sum(thoughts.complete))

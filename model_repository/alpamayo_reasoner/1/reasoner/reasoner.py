@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from contract import InvalidRequest
 from cuda_graph import Record
 from random_weights import randomise
 from torch import Tensor
@@ -121,7 +122,7 @@ class Reasoner:
         raise_if_stopped: Callable[[], None] = _never_stop,
         enter: Enter = nobody_asks,
     ) -> Thoughts:
-        """The request's thoughts: generated from the stream of `seed`, or the given ones.
+        """The request's thoughts: generated from the stream of `seed`, then the given ones.
 
         Enters the stages decode_images, preprocess, prefill and decode.
 
@@ -131,19 +132,24 @@ class Reasoner:
         """
         given = [self.tokenizer.thought(text, f"reasoning[{i}]") for i, text in enumerate(request.reasoning or [])]
         thoughts, length = request.num_traj_samples, request.max_generation_length
+        all_given = len(given) == thoughts
+        if not all_given:
+            _check_fits_beside(given, length)
         scene = self.look(request, raise_if_stopped, enter)
         raise_if_stopped()
         enter("prefill")
-        prefilled = self.prefill(scene, thoughts, max(map(len, given), default=length))
+        prefilled = self.prefill(scene, thoughts, max(map(len, given)) if all_given else length)
         enter("decode")
-        if given:
+        if all_given:
             raise_if_stopped()
             return self.recite(prefilled, given)
         p = request.parameters
         uniforms = thought_uniforms(seed, thoughts, length).to(self.device)
+        fixed = _fixed_tokens(given, thoughts, length).to(self.device)
 
         def sample(logits: Tensor, s: int) -> Tensor:
-            return next_tokens(logits, uniforms[:, s], p.temperature, p.top_p, p.top_k)
+            drawn = next_tokens(logits, uniforms[:, s], p.temperature, p.top_p, p.top_k)
+            return torch.where(fixed[:, s] >= 0, fixed[:, s], drawn)
 
         return self.generate(prefilled, length, sample, raise_if_stopped)
 
@@ -249,6 +255,24 @@ class Reasoner:
         kv_cache, kv_owner = prefilled.sequence.hand_over(steps)
         after = [prefilled.position(len(thought)) for thought in tokens]
         return Thoughts(kv_cache, kv_owner, torch.tensor(after, dtype=torch.int32), tokens, complete)
+
+
+def _check_fits_beside(given: Sequence[Sequence[int]], length: int) -> None:
+    """Beside thoughts that are generated, given ones are decoded with them, token by token."""
+    for i, thought in enumerate(given):
+        if len(thought) > length:
+            raise InvalidRequest(
+                f"reasoning[{i}] has {len(thought)} tokens, its end included; beside thoughts that are generated, "
+                f"wanted at most max_generation_length, {length}"
+            )
+
+
+def _fixed_tokens(given: Sequence[Sequence[int]], thoughts: int, length: int) -> Tensor:
+    """(thoughts, length): the given thoughts' tokens, in the last rows; -1 where a token is drawn."""
+    fixed = torch.full((thoughts, length), -1)
+    for row, thought in zip(fixed[thoughts - len(given) :], given, strict=True):
+        row[: len(thought)] = torch.tensor(thought)
+    return fixed
 
 
 def _load_model(

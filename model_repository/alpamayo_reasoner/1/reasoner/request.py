@@ -27,7 +27,7 @@ class ReasonerRequest:
     max_generation_length: int
     parameters: Parameters
     noise: npt.NDArray[np.float32] | None = None  # (sets x samples, 64, 2)
-    reasoning: list[str] | None = None  # a thought for every sample
+    reasoning: list[str] | None = None  # the last samples' thoughts; those before them are generated
 
 
 def parse_request(inputs: Inputs, parameters_json: str, settings: ReasonerSettings) -> ReasonerRequest:
@@ -59,8 +59,11 @@ def _required(inputs: Inputs, name: str, what: str) -> npt.NDArray[Any]:
 
 def _samples(parameters: Parameters, reasoning: list[str] | None, settings: ReasonerSettings) -> int:
     samples, sets = parameters.num_traj_samples, parameters.num_traj_sets
-    if reasoning is not None and samples not in (None, len(reasoning)):
-        raise InvalidRequest(f"reasoning holds {len(reasoning)} thoughts, num_traj_samples is {samples}; leave one out")
+    if reasoning is not None and samples is not None and samples < len(reasoning):
+        raise InvalidRequest(
+            f"reasoning holds {len(reasoning)} thoughts, num_traj_samples is {samples}; wanted at least as many, or "
+            "none: the last samples have these thoughts, those before them their own"
+        )
     if samples is None:
         samples = 1 if reasoning is None else len(reasoning)
     if samples * sets > settings.max_trajectories:
