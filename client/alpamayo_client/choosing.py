@@ -61,7 +61,7 @@ def modes(pred_xyz: ArrayLike, cot: NDArray[np.object_], threshold_m: float) -> 
             indices=tuple(_index(i, samples) for i in cluster),
             share=len(cluster) / len(apart_m),
             medoid=_index(cluster[_middle(apart_m[np.ix_(cluster, cluster)])], samples),
-            thoughts=_most_frequent_first([cot.flat[i] for i in cluster]),
+            thoughts=_most_frequent_first([str(cot.flat[i]) for i in cluster]),
         )
         for cluster in clusters
     )
