@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from alpamayo_export.checkpoint import Weights
+from alpamayo_export.checkpoint import Checkpoint, model_dtype
+from alpamayo_export.checkpoint_files import Weights
 from alpamayo_export.denoiser import ActionInProj
-from alpamayo_export.export import Checkpoint, model_dtype
 from alpamayo_model_repository.random_weights import randomise
 from torch import Tensor, nn
 from transformers import (

@@ -20,7 +20,7 @@ from pathlib import Path
 from alpamayo_demo.errors import DemoError, check_between
 from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
-from alpamayo_export.checkpoint import Weights
+from alpamayo_export.checkpoint_files import Weights
 from alpamayo_export.progress import PREFIX
 from alpamayo_export.random_checkpoint import write_random_checkpoint
 from alpamayo_export.shards import save_tensors

@@ -29,8 +29,10 @@ from alpamayo_demo.errors import DemoError, check_between
 from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
 from alpamayo_demo.served import is_repository, served, shown
-from alpamayo_export.export import PRECISIONS, Options, export, open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
+from alpamayo_export.settings import PRECISIONS
 from baseline import Baseline, Driven
 from latency_cases import NAMES, Ask, Case, all_cases, asking, thoughts, why_not
 from reasoner.images import preprocess

@@ -24,7 +24,8 @@ from alpamayo_demo.errors import check_between
 from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
 from alpamayo_demo.served import ROOT, is_repository, shown
-from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from contract import HISTORY_POSES, WAYPOINTS, Parameters
 from cuda_graph import record

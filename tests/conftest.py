@@ -25,7 +25,8 @@ def checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden checkpoint exported in float32, with the default limits. Not to be written to."""
-    from alpamayo_export.export import Options, export, open_checkpoint
+    from alpamayo_export.checkpoint import open_checkpoint
+    from alpamayo_export.export import Options, export
     from alpamayo_export.limits import Limits
 
     output = tmp_path_factory.mktemp("exported") / "repository"
@@ -47,7 +48,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_repository(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` exported in float32, with the default limits. Not to be written to."""
-    from alpamayo_export.export import Options, export, open_checkpoint
+    from alpamayo_export.checkpoint import open_checkpoint
+    from alpamayo_export.export import Options, export
     from alpamayo_export.limits import Limits
 
     output = tmp_path_factory.mktemp("exported") / "repository"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from alpamayo_demo.measured_on import describe, driver_version
 from alpamayo_demo.served import served
-from alpamayo_export.export import open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
 from reasoner.images import preprocess
 from reasoner.prompt import PromptTokenizer
 from reasoner.settings import ReasonerSettings

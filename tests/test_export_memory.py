@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from alpamayo_export.export import weight_shapes
+from alpamayo_export.checkpoint import weight_shapes
 from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.random_checkpoint import _tiny
 from alpamayo_export.shards import save_tensors

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from alpamayo_demo.road.situations import Situation
 from alpamayo_export import random_checkpoint
-from alpamayo_export.checkpoint import sha256
-from alpamayo_export.export import weight_shapes
+from alpamayo_export.checkpoint import weight_shapes
+from alpamayo_export.checkpoint_files import sha256
 from alpamayo_export.layout import QWEN_TOKENS, make_tokenizer
 from alpamayo_export.limits import USUAL_ASPECT, KvCache, Limits, max_kv_tokens, tritonserver_flags
 from safetensors import safe_open

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from alpamayo_client import AlpamayoClient
-from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from alpamayo_export.repository import MANIFEST
 from alpamayo_serve.serving import serving

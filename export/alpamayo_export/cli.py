@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Imported late: --help should not wait for torch.
-    from alpamayo_export.export import Options, export, open_checkpoint
+    from alpamayo_export.checkpoint import open_checkpoint
+    from alpamayo_export.export import Options, export
 
     try:
         limits = Limits(args.max_images, args.max_trajectories, args.max_generation_length)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from alpamayo_model_repository.random_weights import random_weight, seed_of_weight
 
+from alpamayo_export.checkpoint import model_dtype, stored, weight_shapes
 from alpamayo_export.config import RANDOM_VLM_SEED, Json
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import model_dtype, stored, weight_shapes
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, Sizes, make_tokenizer, write_layout
 from alpamayo_export.shards import write_shards
 

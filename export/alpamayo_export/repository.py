@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 from tritonclient.grpc import model_config_pb2
 
-from alpamayo_export.checkpoint import Weights
+from alpamayo_export.checkpoint_files import Weights
 from alpamayo_export.errors import ExportError
 from alpamayo_export.limits import KvCache
 from alpamayo_export.shards import write_shards

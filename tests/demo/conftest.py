@@ -8,8 +8,8 @@ from alpamayo_demo.train import cli, practice, training
 from alpamayo_demo.train.checkpoint import write_configs
 from alpamayo_demo.train.scenes_on_disk import ALTERNATIVES
 from alpamayo_demo.train.student import Student
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.denoiser import DenoisingStep
-from alpamayo_export.export import open_checkpoint
 from denoiser.graph_inputs import graph_inputs
 from denoiser.request import DenoiserRequest, DenoiserSettings
 

@@ -9,7 +9,7 @@ from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.train import scenes_on_disk
 from alpamayo_demo.train.cli import main
 from alpamayo_demo.train.loss_plot import plot_losses
-from alpamayo_export.export import open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
 from PIL import Image
 
 

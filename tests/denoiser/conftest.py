@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step
-from alpamayo_export.export import open_checkpoint
 from contract import PROMPT_OWNER
 from cuda_graph import record
 from denoiser.euler import Velocity

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from alpamayo_export import random_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.config import read_config
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_graphs
-from alpamayo_export.export import open_checkpoint
 from alpamayo_export.layout import SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.vlm import expert_config, read_vlm_config
 from alpamayo_model_repository.random_weights import random_weight

@@ -5,8 +5,8 @@ import zipfile
 from dataclasses import replace
 
 import torch
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.denoiser_graph import load_step, write_graphs
-from alpamayo_export.export import open_checkpoint
 from cuda_graph import record
 from denoiser.torch_runner import TorchRunner
 from denoiser.velocity import Denoiser

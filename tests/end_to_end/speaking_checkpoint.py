@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from contract import Parameters
 from reasoner.reasoner import Reasoner

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import open_checkpoint
 from safetensors.torch import load_file, save_file
 
 Edit = Callable[[Any], object]

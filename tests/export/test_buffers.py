@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.denoiser import DenoisingStep, FourierFeatures
 from alpamayo_export.denoiser_graph import load_step
-from alpamayo_export.export import action_space, open_checkpoint
+from alpamayo_export.settings import action_space
 
 FREQS = (
     "action_in_proj.sinus.0.freqs",

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from alpamayo_export import cli
-from alpamayo_export.checkpoint import Weights, sha256
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.checkpoint_files import Weights, sha256
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from alpamayo_export.repository import replacing, write_reasoner_weights
 from checkpoint_copy import CheckpointCopy

@@ -166,7 +166,9 @@ def _limit(size: int) -> None:
 def test_a_folder_wins(checkpoint, tmp_path):
     """Nobody is asked: there is no network."""
     shutil.copytree(checkpoint, tmp_path / ALPAMAYO)
-    script = "import sys; from alpamayo_export.checkpoint import find_source; print(find_source(sys.argv[1], '', []))"
+    script = (
+        "import sys; from alpamayo_export.checkpoint_files import find_source; print(find_source(sys.argv[1], '', []))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, ALPAMAYO], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 import alpamayo_export.shards
 import pytest
 import torch
-from alpamayo_export.export import Options, export, open_checkpoint, weight_shapes
+from alpamayo_export.checkpoint import open_checkpoint, weight_shapes
+from alpamayo_export.export import Options, export
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.limits import Limits
 from alpamayo_export.make_checkpoint import main

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import open_checkpoint
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 
 PARTS = {

@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from alpamayo_export.checkpoint import Checkpoint, open_checkpoint
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import Checkpoint, Options, export, open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from alpamayo_export.random_checkpoint import write_random_checkpoint
 from alpamayo_export.verify import cli

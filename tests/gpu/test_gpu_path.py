@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from alpamayo_client import AlpamayoClient, AlpamayoError
-from alpamayo_export.export import Options, export, open_checkpoint
+from alpamayo_export.checkpoint import open_checkpoint
+from alpamayo_export.export import Options, export
 from alpamayo_export.limits import Limits
 from alpamayo_export.repository import FLAGS
 from contract import Parameters

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from alpamayo_export.export import Checkpoint
+from alpamayo_export.checkpoint import Checkpoint
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 from numpy.typing import NDArray
 from reasoner.prompt import history_tokens

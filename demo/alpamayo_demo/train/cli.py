@@ -9,8 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
+from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.config import read_config
-from alpamayo_export.export import open_checkpoint
 from alpamayo_export.vlm import expert_config, read_vlm_config
 
 from alpamayo_demo.errors import DemoError, check_between

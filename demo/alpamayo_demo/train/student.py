@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from alpamayo_export.checkpoint import Checkpoint
 from alpamayo_export.denoiser import Attention, DecoderLayer, DenoisingStep, rotate
-from alpamayo_export.export import Checkpoint
 from denoiser.graph_inputs import rope
 from torch import Tensor, nn
 from transformers import Qwen3VLForConditionalGeneration

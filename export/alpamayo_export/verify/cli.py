@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.seed is not None and args.seed < 0:
         parser().error(f"--seed must be 0 or more, got {args.seed}")
     # Imported late: --help should not wait for torch.
-    from alpamayo_export.export import open_checkpoint
+    from alpamayo_export.checkpoint import open_checkpoint
     from alpamayo_export.verify.files import check_belongs, describe
     from alpamayo_export.verify.report import failed, summary, table
     from alpamayo_export.verify.verify import draw_seed, verify

@@ -15,9 +15,11 @@ from denoiser.request import DenoiserRequest, DenoiserSettings
 from denoiser.tensorrt_engine import tensorrt
 from tqdm import tqdm
 
+from alpamayo_export.checkpoint import Checkpoint
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import PROGRAM, weights_in
-from alpamayo_export.export import PRECISIONS, Checkpoint, Target, denoising_step
+from alpamayo_export.export import denoising_step
+from alpamayo_export.settings import PRECISIONS, Target
 from alpamayo_export.verify.denoiser_loops import Loop, on_device, run
 from alpamayo_export.verify.differences import differing, relative_error
 from alpamayo_export.verify.inputs import random_packed

@@ -12,9 +12,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from alpamayo_export import repository as repo
+from alpamayo_export.checkpoint import Checkpoint, hashes
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import OFFLOADED, PRECISIONS, Checkpoint, Target, hashes, write_flags, write_settings
 from alpamayo_export.limits import Limits
+from alpamayo_export.settings import OFFLOADED, PRECISIONS, Target, write_flags, write_settings
 from alpamayo_export.verify.report import Row
 from alpamayo_export.verify.tolerances import EXACT
 

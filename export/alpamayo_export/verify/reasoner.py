@@ -14,8 +14,9 @@ from reasoner.request import ReasonerRequest
 from torch import Tensor
 from tqdm import tqdm
 
-from alpamayo_export.checkpoint import Weights
-from alpamayo_export.export import Checkpoint, Target
+from alpamayo_export.checkpoint import Checkpoint
+from alpamayo_export.checkpoint_files import Weights
+from alpamayo_export.settings import Target
 from alpamayo_export.verify.differences import differing, relative_error
 from alpamayo_export.verify.inputs import random_image
 from alpamayo_export.verify.reference import Transformers

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from transformers.initialization import no_init_weights
 
-from alpamayo_export.export import PRECISIONS, Checkpoint
+from alpamayo_export.checkpoint import Checkpoint
+from alpamayo_export.settings import PRECISIONS
 from alpamayo_export.verify.thinking import Thinking, flat
 
 

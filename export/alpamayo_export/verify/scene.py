@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from alpamayo_export.checkpoint import Checkpoint
 from alpamayo_export.config import HistoryTokenizerConfig
-from alpamayo_export.export import Checkpoint
 from alpamayo_export.limits import USUAL_ASPECT, Limits
 from alpamayo_export.verify.inputs import History, random_history, random_image
 from alpamayo_export.vlm import build_tokenizer, prompt_text

@@ -11,7 +11,8 @@ from alpamayo_model_repository.contract import WAYPOINTS
 from torch import Tensor
 from unicycle import UnicycleSettings, predict
 
-from alpamayo_export.export import Checkpoint, Target, action_space
+from alpamayo_export.checkpoint import Checkpoint
+from alpamayo_export.settings import Target, action_space
 from alpamayo_export.verify.differences import differing, relative_error
 from alpamayo_export.verify.inputs import History, random_history
 from alpamayo_export.verify.report import Row

@@ -10,8 +10,8 @@ from alpamayo_model_repository.contract import MAX_SEED
 from tqdm import tqdm
 
 from alpamayo_export import repository as repo
+from alpamayo_export.checkpoint import Checkpoint
 from alpamayo_export.errors import ExportError
-from alpamayo_export.export import Checkpoint
 from alpamayo_export.verify.denoiser import verify_denoiser
 from alpamayo_export.verify.files import describe, verify_files, verify_record
 from alpamayo_export.verify.reasoner import verify_reasoner, verify_weights

@@ -1,4 +1,4 @@
-"""A checkpoint found, its weights compared with what the modules expect, and read tensor by tensor."""
+"""The files of a checkpoint: found, hashed, their weights compared with what is expected, and read tensor by tensor."""
 
 import hashlib
 import json
