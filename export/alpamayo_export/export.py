@@ -43,7 +43,7 @@ def export(checkpoint: Checkpoint, output: Path, options: Options, check: Check 
     Raises:
         ExportError: the options cannot be met, or `output` is something else already.
     """
-    target = _target(checkpoint, options)
+    target = choose_target(checkpoint, options)
     with repo.replacing(output) as repository:
         text_tokens = write_settings(checkpoint, repository, target)
         _write_networks(checkpoint, repository, target)
@@ -54,7 +54,11 @@ def export(checkpoint: Checkpoint, output: Path, options: Options, check: Check 
         check(repository)
 
 
-def _target(checkpoint: Checkpoint, options: Options) -> Target:
+def choose_target(checkpoint: Checkpoint, options: Options) -> Target:
+    """What `auto` is here, and whether the networks are for a GPU.
+
+    Raises ExportError if the options cannot be met.
+    """
     denoiser = options.denoiser
     if denoiser not in DENOISERS:
         raise ExportError(f"--denoiser {denoiser}: known are {', '.join(DENOISERS)}")

@@ -57,6 +57,28 @@ class CheckpointCopy:
         return str(refused.value)
 
 
+def put(value: Any, *path: Any) -> Edit:
+    """An edit: config[path] = value."""
+
+    def edit(config: Any) -> None:
+        for key in path[:-1]:
+            config = config[key]
+        config[path[-1]] = value
+
+    return edit
+
+
+def drop(*path: Any) -> Edit:
+    """An edit: del config[path]."""
+
+    def edit(config: Any) -> None:
+        for key in path[:-1]:
+            config = config[key]
+        del config[path[-1]]
+
+    return edit
+
+
 @contextmanager
 def edited_json(path: Path) -> Iterator[Any]:
     value = json.loads(path.read_text())

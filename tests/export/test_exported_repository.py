@@ -1,4 +1,4 @@
-"""What an export writes, and that it writes all of it or nothing."""
+"""What an export writes."""
 
 import hashlib
 import json
@@ -10,14 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from alpamayo_export import cli
-from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.checkpoint_files import Weights, sha256
-from alpamayo_export.errors import ExportError
-from alpamayo_export.export import Options, export
-from alpamayo_export.limits import Limits
-from alpamayo_export.repository import replacing, write_reasoner_weights
+from alpamayo_export.repository import write_reasoner_weights
 from checkpoint_copy import CheckpointCopy
-from google.protobuf import text_format
+from exported import config, contents, old_repository
 from reasoner.reasoner import Reasoner
 from safetensors.torch import load_file
 from tritonclient.grpc import model_config_pb2
@@ -31,22 +27,6 @@ def reasoner_weights(repository: Path) -> dict[str, torch.Tensor]:
     for path in (repository / "alpamayo_reasoner" / "1").glob("*.safetensors"):
         tensors |= load_file(path)
     return tensors
-
-
-def config(repository: Path, model: str):
-    return text_format.Parse((repository / model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-
-
-def old_repository(folder: Path) -> Path:
-    """Something that an earlier export may have left."""
-    (folder / "alpamayo_retired").mkdir(parents=True)
-    (folder / "alpamayo.json").write_text("{}")
-    (folder / "alpamayo_retired" / "config.pbtxt").write_text("old")
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # What is written
@@ -239,17 +219,6 @@ def test_networks_in_bf16_are_put_on_a_gpu(sharded, model):
     assert groups == wanted.get(model, [(kinds.KIND_CPU, 1, [])])
 
 
-def test_on_torch_bf16_stays_where_it_is(checkpoint, limits, tmp_path):
-    export(open_checkpoint(str(checkpoint)), tmp_path / "repository", Options("bf16", "torch", limits))
-    folder = tmp_path / "repository" / "alpamayo_denoiser"
-    kinds = model_config_pb2.ModelInstanceGroup
-    (group,) = config(tmp_path / "repository", "alpamayo_denoiser").instance_group
-    assert group.kind == (kinds.KIND_GPU if torch.cuda.is_available() else kinds.KIND_CPU)
-    assert json.loads((tmp_path / "repository" / "alpamayo.json").read_text())["denoiser"] == "torch"
-    for graph in ("denoiser.onnx", "denoiser.pt2"):
-        assert str(tmp_path).encode() not in (folder / "1" / graph).read_bytes()
-
-
 def test_limits_and_precision_reach_the_models(sharded):
     def read(model, file):
         return json.loads((sharded / model / "1" / file).read_text())
@@ -263,138 +232,3 @@ def test_limits_and_precision_reach_the_models(sharded):
     manifest = json.loads((sharded / "alpamayo.json").read_text())
     assert manifest["limits"] == limits
     assert manifest["precision"] == "bf16"
-
-
-# All or nothing
-
-
-def test_a_failed_export_leaves_the_old_repository_as_it_was(copy, tmp_path, limits):
-    """This one fails late, with files written: the type is not looked at before it is needed."""
-    copy.edit_config(lambda config: config.update(model_dtype="float33"))
-    output = old_repository(tmp_path / "repository")
-    before = contents(output)
-    with pytest.raises(ExportError, match="model_dtype 'float33' is no floating-point type"):
-        export(open_checkpoint(str(copy.folder)), output, Options("fp32", "auto", limits))
-    assert contents(output) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "repository"}
-
-
-def test_a_failed_export_leaves_nothing_where_nothing_was(tmp_path):
-    def write_and_fail():
-        with replacing(tmp_path / "repository") as new:
-            (new / "alpamayo.json").write_text("{}")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_and_fail()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_repository_appears_when_it_is_complete_and_not_before(tmp_path):
-    output = old_repository(tmp_path / "repository")
-    with replacing(output) as new:
-        (new / "alpamayo.json").write_text('{"new": true}')
-        assert set(contents(output)) == {"alpamayo.json", "alpamayo_retired/config.pbtxt"}
-        assert new.parent.parent == output.parent  # a rename away, on one file system
-    assert contents(output) == {"alpamayo.json": b'{"new": true}'}
-    assert list(tmp_path.iterdir()) == [output]
-
-
-def test_an_empty_folder_and_a_new_parent_are_fine(tmp_path):
-    (tmp_path / "empty").mkdir()
-    for output in (tmp_path / "empty", tmp_path / "new" / "parents" / "repository"):
-        with replacing(output) as new:
-            (new / "alpamayo.json").write_text("{}")
-        assert (output / "alpamayo.json").is_file()
-
-
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_no_repository_is_not_replaced(tmp_path, kind):
-    output = tmp_path / "precious"
-    if kind == "folder":
-        output.mkdir()
-        (output / "thesis.txt").write_text("precious")
-    else:
-        output.write_text("precious")
-    with pytest.raises(ExportError, match=r"exists and holds no alpamayo\.json"), replacing(output):
-        pass
-    assert b"precious" in (contents(tmp_path).values())
-    assert list(tmp_path.iterdir()) == [output]
-
-
-# The command
-
-
-def run(capsys, *arguments) -> tuple[int, str]:
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    return code, captured.err
-
-
-def test_a_bad_checkpoint_is_one_line_and_exit_code_1(tmp_path):
-    script = Path(sys.executable).with_name("alpamayo-export")
-    command = [script, tmp_path / "nowhere", "--output", tmp_path / "repository"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == f"alpamayo-export: no folder {tmp_path}/nowhere (the checkpoint)\n"
-    assert not (tmp_path / "repository").exists()
-
-
-def test_a_limit_below_one_is_refused(checkpoint, tmp_path, capsys):
-    code, message = run(capsys, checkpoint, "--output", tmp_path / "repository", "--max-images", 0)
-    assert code == 1
-    assert "max_images must be at least 1, got 0" in message
-
-
-def test_a_repository_for_tensorrt_is_for_a_gpu(checkpoint, tmp_path):
-    output = tmp_path / "repository"
-    export(open_checkpoint(str(checkpoint)), output, Options("auto", "tensorrt", Limits()))
-    settings = json.loads((output / "alpamayo_denoiser" / "1" / "denoiser.json").read_text())
-    assert (settings["runner"], settings["precision"]) == ("tensorrt", "bf16")
-    assert (output / "alpamayo_denoiser" / "1" / "denoiser.onnx").exists()
-    assert "KIND_GPU" in (output / "alpamayo_denoiser" / "config.pbtxt").read_text()
-
-
-def test_what_runs_no_denoiser_is_refused(checkpoint, tmp_path):
-    with pytest.raises(ExportError, match="--denoiser abacus: known are auto, tensorrt, onnxruntime, torch"):
-        export(open_checkpoint(str(checkpoint)), tmp_path / "repository", Options("fp32", "abacus", Limits()))
-    assert not (tmp_path / "repository").exists()
-
-
-def test_output_that_is_something_else_is_refused(copy, capsys):
-    code, message = run(capsys, copy.folder, "--output", copy.folder)
-    assert code == 1
-    assert "not an exported repository" in message
-    assert (copy.folder / "config.json").is_file()
-
-
-@pytest.mark.parametrize("arguments", [[], ["checkpoint"], ["a", "--output", "b", "--precision", "int8"]])
-def test_a_wrong_command_line(arguments, capsys):
-    with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert left.value.code == 2
-    assert "alpamayo-export" in capsys.readouterr().err
-
-
-def test_the_embedding_table_may_stay_in_host_memory(checkpoint, tmp_path):
-    opened = open_checkpoint(str(checkpoint))
-    export(opened, tmp_path / "repository", Options("bf16", "torch", Limits(2, 3, 40), offload=("embedding",)))
-    settings = json.loads((tmp_path / "repository" / "alpamayo_reasoner" / "1" / "reasoner.json").read_text())
-    assert settings["offload"] == ["embedding"]
-    opened.vlm.tie_word_embeddings = True
-    with pytest.raises(ExportError, match=r"--offload embedding: .* nothing would be saved"):
-        export(opened, tmp_path / "other", Options("bf16", "torch", Limits(2, 3, 40), offload=("embedding",)))
-    assert not (tmp_path / "other").exists()
-
-
-def test_what_the_command_is_told_to_offload_is_offloaded_and_not_to_verify_is_not(checkpoint, tmp_path, capsys):
-    output = tmp_path / "repository"
-    options = ["--offload", "vision", "embedding", "--no-verify"]
-    assert cli.main([str(checkpoint), "--output", str(output), *options]) == 0
-    assert "tolerance" not in capsys.readouterr().err
-    folder = output / "alpamayo_reasoner" / "1"
-    assert json.loads((folder / "reasoner.json").read_text())["offload"] == ["vision", "embedding"]
-    blocks = Reasoner(folder, torch.device("cpu")).model.model.visual.blocks
-    assert [type(block).__name__ for block in blocks] == ["Streamed"] * len(blocks) != []

@@ -7,11 +7,12 @@ import alpamayo_export.shards
 import pytest
 import torch
 from alpamayo_export.checkpoint import open_checkpoint, weight_shapes
-from alpamayo_export.export import Options, export
 from alpamayo_export.layout import QWEN_TOKENS, SMALL_TOKENS, make_tokenizer, write_layout
 from alpamayo_export.limits import Limits
 from alpamayo_export.make_checkpoint import main
 from alpamayo_export.random_checkpoint import FIRST_QWEN_TOKEN, _released
+from alpamayo_export.repository import REASONER, write_reasoner_weights
+from alpamayo_export.settings import Target, write_settings
 from alpamayo_export.vlm import build_tokenizer, render_prompt
 from baseline import Baseline
 from checkpoint_copy import CheckpointCopy
@@ -22,13 +23,6 @@ from safetensors.torch import load_file
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "checkpoint"
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "tiny"
-    assert main(["tiny", "--output", str(folder)]) == 0
-    return folder
-
-
 def released_layout(folder: Path, layers: int) -> Path:
     """As `released` has it, without weights, which would be gigabytes; and the vocabulary's first tokens only."""
     tokenizer = make_tokenizer([], SMALL_TOKENS)
@@ -36,11 +30,9 @@ def released_layout(folder: Path, layers: int) -> Path:
     return folder
 
 
-def test_a_tiny_one_is_exported(tiny, tmp_path):
-    checkpoint = open_checkpoint(str(tiny))
-    assert checkpoint.config.history_tokenizer.num_bins == 1000
-    export(checkpoint, tmp_path / "repository", Options("fp32", "onnxruntime", Limits(2, 2, 8)))
-    assert (tmp_path / "repository" / "alpamayo_denoiser" / "1" / "denoiser.onnx").exists()
+def test_a_tiny_one_is_exported(tiny, tiny_repository):
+    assert open_checkpoint(str(tiny)).config.history_tokenizer.num_bins == 1000
+    assert (tiny_repository / "alpamayo_denoiser" / "1" / "denoiser.onnx").exists()
 
 
 def test_what_does_not_depend_on_the_size_is_as_released(tiny):
@@ -108,11 +100,13 @@ def test_without_the_vlm_its_weights_are_drawn_when_it_is_loaded(tiny, tmp_path,
     assert all(torch.equal(kept[name], whole[name]) for name in kept)
 
     loaded, said = {}, []
+    target = Target(precision, "torch", Limits(2, 2, 8), offload, gpu=False)
     for name, source in {"written": tiny, "drawn": tmp_path / "checkpoint"}.items():
-        opened = open_checkpoint(str(source))
-        export(opened, tmp_path / name, Options(precision, "torch", Limits(2, 2, 8), offload))
-        loaded[name] = Reasoner(tmp_path / name / "alpamayo_reasoner" / "1", torch.device("cpu"), log=said.append).model
-    assert not list((tmp_path / "drawn").rglob("*.safetensors"))
+        opened, folder = open_checkpoint(str(source)), tmp_path / name / REASONER / "1"
+        write_settings(opened, tmp_path / name, target)
+        if name == "written":
+            write_reasoner_weights(opened.weights, folder)
+        loaded[name] = Reasoner(folder, torch.device("cpu"), log=said.append).model
     assert any("random weights (seed 0)" in it for it in said)
     if precision == "fp32":  # bf16 is drawn as bf16, and this checkpoint's type is float32
         written, drawn = (dict(model.state_dict()) for model in loaded.values())

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from contract import parse_parameters
+from contract import InvalidRequest, parse_parameters
 from reasoner.packed_sequence import KvMemory
 from reasoner.reasoner import Prefilled, Reasoner, Thoughts
-from reasoner.request import ReasonerRequest
+from reasoner.request import ReasonerRequest, parse_request
 from reasoner.settings import ReasonerSettings
 from torch import Tensor
 
@@ -113,3 +113,34 @@ def scripted_fixture() -> Callable[..., Callable[[Tensor, int], Tensor]]:
 def kv_of() -> Callable[[Thoughts, int], Tensor]:
     """The KV rows of one owner."""
     return lambda thoughts, owner: thoughts.kv_cache[:, :, :, thoughts.kv_owner == owner]
+
+
+@pytest.fixture(scope="session")
+def good(golden_case):
+    """The inputs of a request: two cameras, two frames, and a real history."""
+    golden = golden_case("greedy")
+    return {
+        "image_frames": golden["frames"][:2, :2].numpy(),
+        "ego_history_xyz": golden["ego_history_xyz"][0, 0].numpy(),
+        "ego_history_rot": golden["ego_history_rot"][0, 0].numpy(),
+    }
+
+
+@pytest.fixture(scope="session")
+def parse(good, settings):
+    """Parses the good request with some inputs changed, and these parameters."""
+
+    def parse(inputs=None, limits=settings, **parameters):
+        return parse_request({**good, **(inputs or {})}, json.dumps(parameters), limits)
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def refusal(parse):
+    def refusal(inputs=None, **rest) -> str:
+        with pytest.raises(InvalidRequest) as refused:
+            parse(inputs, **rest)
+        return str(refused.value)
+
+    return refusal

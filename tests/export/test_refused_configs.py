@@ -1,10 +1,9 @@
-"""Checkpoints that cannot be exported: each is refused with what is wrong, by name."""
+"""Configs that cannot be exported: each is refused with what is wrong, by name."""
 
 import pytest
-import torch
 from alpamayo_export.checkpoint import open_checkpoint
 from alpamayo_export.errors import ExportError
-from alpamayo_export.vlm import build_tokenizer, render_prompt
+from checkpoint_copy import drop, put
 
 PARTS = {
     "action_in_proj_cfg": "PerWaypointActionInProjV2",
@@ -14,28 +13,6 @@ PARTS = {
     "hist_traj_tokenizer_cfg": "DeltaTrajectoryTokenizer",
     "traj_tokenizer_cfg": "DiscreteTrajectoryTokenizer",
 }
-
-
-def put(value, *path):
-    """An edit: config[path] = value."""
-
-    def edit(config):
-        for key in path[:-1]:
-            config = config[key]
-        config[path[-1]] = value
-
-    return edit
-
-
-def drop(*path):
-    """An edit: del config[path]."""
-
-    def edit(config):
-        for key in path[:-1]:
-            config = config[key]
-        del config[path[-1]]
-
-    return edit
 
 
 def test_the_golden_checkpoint_is_whole(checkpoint):
@@ -142,7 +119,9 @@ def test_no_target(copy, target):
 )
 def test_a_missing_key_is_named(copy, path):
     """Nothing is filled in from a default in code."""
-    assert path[-1] in copy.edit_config(drop(*path)).refusal()
+    message = copy.edit_config(drop(*path)).refusal()
+    assert f"{path[-1]} " in message
+    assert " is None" in message
 
 
 @pytest.mark.parametrize(
@@ -233,134 +212,6 @@ def test_an_expert_that_could_not_attend_to_the_kv_cache(copy, key, value):
     assert "KV cache" in message
 
 
-# Weights
-
-
-def test_no_weights(copy):
-    (copy.folder / "model.safetensors").unlink()
-    assert "holds no *.safetensors" in copy.refusal()
-
-
-def test_truncated_weights(copy):
-    path = copy.folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:100_000])
-    message = copy.refusal()
-    assert str(path) in message
-    assert "cannot be read" in message
-
-
-def test_a_missing_shard(copy):
-    copy.shard(lambda name: "a.safetensors" if name.startswith("vlm.") else "b.safetensors")
-    (copy.folder / "b.safetensors").unlink()
-    assert "is not whole: b.safetensors of its index is not there" in copy.refusal()
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_index(copy, text):
-    (copy.folder / "model.safetensors.index.json").write_text(text)
-    assert "model.safetensors.index.json" in copy.refusal()
-
-
-def test_every_weight_that_does_not_fit_is_listed(copy):
-    def spoil(tensors):
-        del tensors["expert.norm.weight"]
-        del tensors["vlm.lm_head.weight"]
-        tensors["expert.embed_tokens.weight"] = torch.zeros(7, 32)
-        tensors["other"] = torch.zeros(())
-        tensors["action_out_proj.weight"] = torch.zeros(3, 32)
-        tensors["vlm.model.language_model.norm.weight"] = torch.zeros(63)
-
-    message = copy.edit_weights(spoil).refusal()
-    assert "6 weights do not fit" in message
-    for line in (
-        "missing: expert.norm.weight [32]",
-        "missing: vlm.lm_head.weight [4442, 64]",
-        "unknown: expert.embed_tokens.weight [7, 32]",
-        "unknown: other []",
-        "shape: action_out_proj.weight is [3, 32], the config makes it [2, 32]",
-        "shape: vlm.model.language_model.norm.weight is [63], the config makes it [64]",
-    ):
-        assert f"\n  {line}" in message
-    assert message.count("\n") == 6
-
-
-def test_a_config_of_another_size_than_the_weights(copy):
-    message = copy.edit_config(put(49, "action_in_proj_cfg", "hidden_size")).refusal()
-    assert "action_in_proj.encoder.trunk.0.weight is [48, 60], the config makes it [49, 60]" in message
-
-
-# The tokenizer
-
-
-def tokenizer_refusal(copy) -> str:
-    opened = open_checkpoint(str(copy.folder))
-    with pytest.raises(ExportError) as refused:
-        build_tokenizer(opened.vlm_folder, opened.config)
-    return str(refused.value)
-
-
-def test_a_tokenizer_with_other_ids(copy):
-    message = tokenizer_refusal(copy.edit_config(put(415, "traj_token_start_idx")))
-    assert "is not this checkpoint's: <i0> is 414, wanted 415" in message
-
-
-def test_every_token_that_does_not_fit_is_listed(copy):
-    copy.edit_config(put(4400, "traj_token_ids", "history")).edit_config(put(1, "traj_token_ids", "future_start"))
-    message = tokenizer_refusal(copy)
-    assert "<|traj_history|> is 4429, wanted 4400" in message
-    assert "<|traj_future_start|> is 4426, wanted 1" in message
-
-
-def test_a_tokenizer_larger_than_the_vocabulary(copy):
-    # The weights are cut with it, so that only the tokenizer does not fit.
-    def cut(tensors):
-        for name in ("vlm.lm_head.weight", "vlm.model.language_model.embed_tokens.weight"):
-            tensors[name] = tensors[name][:4441].clone()
-
-    message = tokenizer_refusal(copy.edit_config(put(4441, "vocab_size")).edit_weights(cut))
-    assert "it has 4442 tokens, the checkpoint's vocab_size is 4441" in message
-
-
-def test_a_folder_without_a_tokenizer(copy):
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
-        (copy.vlm / name).unlink()
-    assert str(copy.vlm) in tokenizer_refusal(copy)
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for message in messages %}{{ message['role'] }}{% endfor %}",
-        "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}"
-        "{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}",
-        "",
-    ],
-)
-def test_a_chat_template_that_does_not_show_the_images(copy, template):
-    (copy.vlm / "chat_template.jinja").write_text(template)
-    opened = open_checkpoint(str(copy.folder))
-    tokenizer = build_tokenizer(opened.vlm_folder, opened.config)
-    with pytest.raises(ExportError, match="chat template"):
-        render_prompt(tokenizer)
-
-
-@pytest.mark.parametrize("special", [True, False])
-def test_special_tokens_are_added_all_or_the_six_of_trajectories(copy, special):
-    names = ["history", "future", "history_start", "future_start", "history_end", "future_end"]
-
-    def six_tokens(config):
-        config["add_special_tokens"] = False
-        config["traj_token_ids"] = {name: 4414 + i for i, name in enumerate(names)}
-
-    if not special:
-        copy.edit_config(six_tokens)
-    opened = open_checkpoint(str(copy.folder))
-    tokenizer = build_tokenizer(opened.vlm_folder, opened.config)
-    assert len(tokenizer) == (4442 if special else 4420)
-    assert tokenizer.convert_tokens_to_ids("<i3999>") == 4413
-    assert ("<|cot_start|>" in tokenizer.get_vocab()) == special
-
-
 @pytest.mark.parametrize(
     ("part", "key", "value", "words"),
     [
@@ -379,8 +230,3 @@ def test_special_tokens_are_added_all_or_the_six_of_trajectories(copy, special):
 def test_settings_that_would_compute_something_else(copy, part, key, value, words):
     copy.edit_config(lambda config: (config[part] if part else config).update({key: value}))
     assert words in copy.refusal()
-
-
-def test_weights_that_are_no_floats(copy):
-    copy.edit_weights(lambda tensors: tensors.update({"expert.norm.weight": torch.ones(32, dtype=torch.int8)}))
-    assert "expert.norm.weight is I8" in copy.refusal()
