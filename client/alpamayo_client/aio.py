@@ -14,6 +14,7 @@ from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patie
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, cancel_input, infer_inputs
+from .scene import Scene
 from .server_info import (
     CANCEL,
     ENSEMBLE,
@@ -49,7 +50,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
         await asyncio.gather(*self._cancelling)
         await self._triton.close()
 
-    async def _infer(self, request: Request) -> Prediction:
+    async def _infer(self, request: Request, scene: Scene) -> Prediction:
         try:
             with triton_errors(self.url, request.timeout_s):
                 result = await self._triton.infer(
@@ -66,7 +67,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
             raise
-        return parse_response(result)
+        return parse_response(result, scene)
 
     async def _cancel(self, request: Request) -> None:
         with suppress(InferenceServerException):

@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike
 
 from .checks import EncodedFrames
 from .connection import check_url
+from .errors import InvalidRequestError
 from .request import Request, build_request
+from .scene import Scene
 
 Answer = TypeVar("Answer")
 
@@ -22,9 +24,9 @@ class BaseClient(ABC, Generic[Answer]):
 
     def predict(
         self,
-        image_frames: ArrayLike | EncodedFrames,
-        ego_history_xyz: ArrayLike,
-        ego_history_rot: ArrayLike,
+        image_frames: ArrayLike | EncodedFrames | Scene,
+        ego_history_xyz: ArrayLike | None = None,
+        ego_history_rot: ArrayLike | None = None,
         *,
         num_traj_samples: int | None = None,
         num_traj_sets: int | None = None,
@@ -44,7 +46,8 @@ class BaseClient(ABC, Generic[Answer]):
         Frame: the ego frame at t0 (the newest image and the last pose); x forward, y left, z up.
 
         image_frames: uint8 RGB (cameras, frames, 3, height, width), cameras in ascending index, oldest frame first; or
-            JPEG or PNG files as nested lists of `bytes`, [camera][frame].
+            JPEG or PNG files as nested lists of `bytes`, [camera][frame]. Or a Scene, which has the history too: its
+            `t0_us` and `ego_to_world`, if known, become the prediction's.
         ego_history_xyz: (16, 3) metres, at 10 Hz, the last at t0: the origin. A leading (1, 1) is allowed.
         ego_history_rot: (16, 3, 3), from the ego frame at each pose to that at t0: the last is the identity.
         noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
@@ -71,11 +74,28 @@ class BaseClient(ABC, Generic[Answer]):
             "inference_steps": inference_steps,
             "seed": seed,
         }
-        return self._infer(
-            build_request(
-                image_frames, ego_history_xyz, ego_history_rot, parameters, noise, reasoning, timeout_s, priority
-            )
+        scene = _scene(image_frames, ego_history_xyz, ego_history_rot)
+        request = build_request(
+            scene.image_frames,
+            scene.ego_history_xyz,
+            scene.ego_history_rot,
+            parameters,
+            noise,
+            reasoning,
+            timeout_s,
+            priority,
         )
+        return self._infer(request, scene)
 
     @abstractmethod
-    def _infer(self, request: Request) -> Answer: ...
+    def _infer(self, request: Request, scene: Scene) -> Answer: ...
+
+
+def _scene(image_frames: ArrayLike | EncodedFrames | Scene, xyz: ArrayLike | None, rot: ArrayLike | None) -> Scene:
+    if isinstance(image_frames, Scene):
+        if xyz is not None or rot is not None:
+            raise InvalidRequestError("ego_history_xyz, ego_history_rot: got them beside a Scene, which has its own")
+        return image_frames
+    if xyz is None or rot is None:
+        raise InvalidRequestError("ego_history_xyz, ego_history_rot: got None, wanted both with frames, or a Scene")
+    return Scene(image_frames, xyz, rot)

@@ -39,9 +39,7 @@ def predict(arguments: argparse.Namespace) -> None:
         client.wait_until_ready(arguments.wait_s)
         before, start = client.stage_times(), time.monotonic()
         prediction = client.predict(
-            scene.image_frames,
-            scene.ego_history_xyz,
-            scene.ego_history_rot,
+            scene,
             reasoning=arguments.reasoning,
             timeout_s=arguments.timeout_s,
             priority=arguments.priority,

@@ -13,6 +13,7 @@ from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patie
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
 from .request import Request, cancel_input, infer_inputs
+from .scene import Scene
 from .server_info import (
     CANCEL,
     ENSEMBLE,
@@ -43,7 +44,7 @@ class AlpamayoClient(BaseClient[Prediction]):
         """Give the connection back."""
         self._triton.close()
 
-    def _infer(self, request: Request) -> Prediction:
+    def _infer(self, request: Request, scene: Scene) -> Prediction:
         try:
             with triton_errors(self.url, request.timeout_s):
                 result = self._triton.infer(
@@ -59,7 +60,7 @@ class AlpamayoClient(BaseClient[Prediction]):
             with suppress(InferenceServerException):
                 self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
             raise
-        return parse_response(result)
+        return parse_response(result, scene)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return once every model of the ensemble is ready. Raises UnavailableError saying which are not.

@@ -12,9 +12,10 @@ from . import choosing
 from .checks import WAYPOINTS
 from .choosing import Index, Mode
 from .errors import InvalidRequestError, ServerError
+from .rigid import check_rigid
+from .scene import Scene
 
 WAYPOINTS_PER_S = 10
-RIGID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,10 @@ class Prediction:
     """Asks for the same answer again on the same server."""
     denoiser_runner: str
     """What ran the denoising step, as the server chose at its start; another may differ slightly for the same seed."""
+    t0_us: int | None = None
+    """The scene's, if it knew: microseconds of its own clock."""
+    ego_to_world: NDArray[np.float64] | None = None
+    """The scene's, if it knew: (4, 4), from the ego frame at t0 to its world frame, metres."""
 
     @property
     def timestamps_s(self) -> NDArray[np.float64]:
@@ -63,25 +68,45 @@ class Prediction:
         """
         return choosing.modes(self.pred_xyz, self.cot, threshold_m)
 
-    def to_world(self, ego_to_world: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    @property
+    def timestamps_us(self) -> NDArray[np.int64]:
+        """(64,) microseconds of the scene's clock. Raises InvalidRequestError if the scene had no `t0_us`."""
+        if self.t0_us is None:
+            raise InvalidRequestError(
+                "timestamps_us: this prediction's scene had no t0_us; timestamps_s counts from t0"
+            )
+        return self.t0_us + np.arange(1, WAYPOINTS + 1, dtype=np.int64) * (1_000_000 // WAYPOINTS_PER_S)
+
+    def to_world(self, ego_to_world: ArrayLike | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`pred_xyz` and `pred_rot` in another frame, in float64.
 
         `ego_to_world`: (4, 4) rigid transform from the ego frame at t0 to that frame, metres, translation in the last
-        column. Raises InvalidRequestError if it is not one.
+        column; None: the scene's own. Raises InvalidRequestError if it is not one, or the scene had none.
         """
-        transform = _rigid(ego_to_world)
+        if ego_to_world is None:
+            ego_to_world = self.ego_to_world
+        if ego_to_world is None:
+            raise InvalidRequestError("ego_to_world: this prediction's scene had none, wanted the (4, 4) pose at t0")
+        transform = check_rigid("ego_to_world", ego_to_world)
         rotation, translation = transform[:3, :3], transform[:3, 3]
         return self.pred_xyz.astype(np.float64) @ rotation.T + translation, rotation @ self.pred_rot.astype(np.float64)
 
     def save(self, path: str | Path) -> None:
-        """Write every field, and `timestamps_s`, as an `.npz` that needs no pickle: `cot` becomes a str array."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        """Write every field that is known, and `timestamps_s`, as an `.npz` that needs no pickle.
+
+        `cot` becomes a str array.
+        """
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: value for name, value in known.items() if value is not None}
         np.savez_compressed(path, **{**arrays, "cot": self.cot.astype(np.str_), "timestamps_s": self.timestamps_s})
 
 
-def parse_response(result: InferResult) -> Prediction:
-    """Raises ServerError if the answer is not the contract's."""
-    arrays = {field.name: result.as_numpy(field.name) for field in fields(Prediction)}
+OUTPUTS = tuple(field.name for field in fields(Prediction) if field.name not in ("t0_us", "ego_to_world"))
+
+
+def parse_response(result: InferResult, scene: Scene | None = None) -> Prediction:
+    """`scene`: what was asked about, for its t0. Raises ServerError if the answer is not the contract's."""
+    arrays = {name: result.as_numpy(name) for name in OUTPUTS}
     missing = sorted(name for name, array in arrays.items() if array is None)
     if missing:
         raise ServerError(f"the answer lacks {missing}: is this an Alpamayo server?")
@@ -93,6 +118,10 @@ def parse_response(result: InferResult) -> Prediction:
         cot=np.array(decoded, dtype=np.object_).reshape(arrays["cot"].shape),
         seed=int(arrays["seed"][0]),
         denoiser_runner=arrays["denoiser_runner"][0].decode("utf-8", errors="replace"),
+        t0_us=None if scene is None or scene.t0_us is None else int(scene.t0_us),
+        ego_to_world=None
+        if scene is None or scene.ego_to_world is None
+        else check_rigid("ego_to_world", scene.ego_to_world),
     )
 
 
@@ -112,20 +141,3 @@ def _check_shapes(arrays: dict[str, NDArray[Any]]) -> None:
     for name in ("seed", "denoiser_runner"):
         if arrays[name].shape != (1,):
             raise ServerError(f"the answer's {name} has shape {arrays[name].shape}, wanted (1,)")
-
-
-def _rigid(ego_to_world: ArrayLike) -> NDArray[np.float64]:
-    try:
-        transform = np.asarray(ego_to_world, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequestError(f"ego_to_world: wanted (4, 4) finite numbers, got {error}") from error
-    if transform.shape != (4, 4) or not np.isfinite(transform).all():
-        raise InvalidRequestError(f"ego_to_world: got shape {transform.shape}, wanted (4, 4) finite numbers")
-    rotation = transform[:3, :3]
-    rigid = np.allclose(rotation @ rotation.T, np.eye(3), rtol=0, atol=RIGID_TOLERANCE) and np.linalg.det(rotation) > 0
-    if not rigid or not np.array_equal(transform[3], [0, 0, 0, 1]):
-        raise InvalidRequestError(
-            f"ego_to_world: got {transform.tolist()}, wanted a rotation (orthonormal, determinant +1) "
-            "beside a translation in the last column, above the row 0 0 0 1"
-        )
-    return transform

@@ -9,13 +9,14 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import EncodedFrames, check_frames, check_future, check_history
+from .checks import EncodedFrames, check_frames, check_future, check_history, check_int
 from .errors import InvalidRequestError
+from .rigid import check_rigid
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """The first three arguments of `predict`, and the future. Frame: the ego frame at t0; x forward, y left, z up.
+    """What `predict` is asked about, and the future. Frame: the ego frame at t0; x forward, y left, z up.
 
     Raises InvalidRequestError if a shape, type or frame is wrong.
     """
@@ -28,12 +29,20 @@ class Scene:
     """(16, 3, 3), the last is the identity."""
     ego_future_xyz: ArrayLike | None = None
     """(64, 3) metres at t0 + 0.1 s .. 6.4 s: what was driven."""
+    t0_us: int | None = None
+    """Microseconds of the caller's own clock: with it, a prediction knows its absolute times."""
+    ego_to_world: ArrayLike | None = None
+    """(4, 4) from the ego frame at t0 to the caller's world frame, metres: with it, a prediction knows its world."""
 
     def __post_init__(self) -> None:
         check_frames(self.image_frames)
         check_history(self.ego_history_xyz, self.ego_history_rot)
         if self.ego_future_xyz is not None:
             check_future(self.ego_future_xyz)
+        if self.t0_us is not None:
+            check_int("t0_us", self.t0_us)
+        if self.ego_to_world is not None:
+            check_rigid("ego_to_world", self.ego_to_world)
 
     def save(self, path: str | Path) -> None:
         """Write an `.npz`; encoded images stay as they are."""
@@ -42,6 +51,10 @@ class Scene:
         arrays["ego_history_xyz"], arrays["ego_history_rot"] = check_history(self.ego_history_xyz, self.ego_history_rot)
         if self.ego_future_xyz is not None:
             arrays["ego_future_xyz"] = check_future(self.ego_future_xyz)
+        if self.t0_us is not None:
+            arrays["t0_us"] = np.int64(self.t0_us)
+        if self.ego_to_world is not None:
+            arrays["ego_to_world"] = check_rigid("ego_to_world", self.ego_to_world)
         with open(path, "wb") as file:  # given a name, numpy would append .npz to it
             np.savez(file, **arrays)
 
@@ -51,11 +64,19 @@ class Scene:
         arrays = _read_npz(Path(path))
         try:
             frames = arrays["image_frames"] if "image_frames" in arrays else _unpack(arrays)
-            return cls(frames, arrays["ego_history_xyz"], arrays["ego_history_rot"], arrays.get("ego_future_xyz"))
+            return cls(
+                frames,
+                arrays["ego_history_xyz"],
+                arrays["ego_history_rot"],
+                arrays.get("ego_future_xyz"),
+                check_int("t0_us", arrays["t0_us"][()]) if "t0_us" in arrays else None,
+                arrays.get("ego_to_world"),
+            )
         except KeyError as error:
             raise InvalidRequestError(
                 f"{path}: has {sorted(arrays)} but not {error}; a scene has ego_history_xyz, ego_history_rot, "
-                "image_frames (or encoded_frames and encoded_lengths) and, if known, ego_future_xyz"
+                "image_frames (or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us and "
+                "ego_to_world"
             ) from error
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{path}: {error}") from error

@@ -11,6 +11,7 @@ from alpamayo_client import (
     AlpamayoClient,
     AsyncAlpamayoClient,
     InvalidRequestError,
+    Scene,
     ServerError,
     StageTime,
     TimedOutError,
@@ -85,9 +86,27 @@ def test_an_answer_comes_back(connect, triton, frames, history):
     )
 
 
+def test_a_scene_is_asked_about_like_its_parts(connect, triton, encoded, history):
+    pose = np.eye(4)
+    pose[:3, 3] = 500_000, 5_400_000, 3
+    client = connect(triton.url)
+    in_parts = client.predict(encoded, *history, seed=1)
+    whole = client.predict(Scene(encoded, *history, t0_us=1_700_000_000_000_000, ego_to_world=pose), seed=1)
+    one, other = triton.requests
+    one.id = other.id = ""  # each its own
+    assert one == other
+    assert (in_parts.t0_us, in_parts.ego_to_world) == (None, None)
+    assert whole.timestamps_us[0] == 1_700_000_000_100_000
+    np.testing.assert_allclose(whole.to_world()[0][0, 0, 0, 9], [500_009, 5_400_000, 3])
+
+
 def test_nothing_is_sent_that_is_wrong(connect, triton, frames, history):
     with pytest.raises(InvalidRequestError):
         connect(triton.url).predict(frames[0], *history)
+    with pytest.raises(InvalidRequestError, match="beside a Scene, which has its own"):
+        connect(triton.url).predict(Scene(frames, *history), *history)
+    with pytest.raises(InvalidRequestError, match="ego_history_rot: got None, wanted both with frames, or a Scene"):
+        connect(triton.url).predict(frames, history[0])
     assert triton.requests == []
 
 

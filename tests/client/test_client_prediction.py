@@ -2,14 +2,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from alpamayo_client import InvalidRequestError, ServerError
+from alpamayo_client import InvalidRequestError, Scene, ServerError
 from alpamayo_client.prediction import parse_response
 from little_triton import answer, response_message
 from tritonclient.grpc import InferResult
 
 
-def parse(**changes):
-    return parse_response(InferResult(response_message(answer(**changes))))
+def parse(scene=None, **changes):
+    return parse_response(InferResult(response_message(answer(**changes))), scene)
 
 
 def test_a_response_keeps_the_contracts_shapes():
@@ -81,6 +81,29 @@ def test_to_world_turns_rotations_from_the_left():
     roll = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # a quarter about x
     _, rot = prediction.to_world(roll)
     np.testing.assert_array_equal(rot[0, 0, 0, 0], [[0, -1, 0], [0, 0, -1], [1, 0, 0]])
+
+
+def test_a_prediction_of_a_scene_knows_its_time_and_world(frames, history, tmp_path):
+    pose = [[0, -1, 0, 500_000.25], [1, 0, 0, 4_000_000.5], [0, 0, 1, 30], [0, 0, 0, 1]]
+    prediction = parse(Scene(frames, *history, t0_us=1_700_000_000_000_001, ego_to_world=pose))
+    assert prediction.timestamps_us.dtype == np.int64
+    assert prediction.timestamps_us[[0, -1]].tolist() == [1_700_000_000_100_001, 1_700_000_006_400_001]
+    xyz, rot = prediction.to_world()
+    np.testing.assert_allclose(xyz[0, 0, 0, 9], [500_000.25, 4_000_000.5 + 9, 30], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(rot[0, 0, 0, 9], np.array(pose)[:3, :3])
+    np.testing.assert_array_equal(prediction.to_world(np.eye(4))[0], prediction.pred_xyz)  # the caller's goes first
+    prediction.save(tmp_path / "prediction.npz")
+    with np.load(tmp_path / "prediction.npz", allow_pickle=False) as saved:
+        assert saved["t0_us"] == 1_700_000_000_000_001
+        np.testing.assert_array_equal(saved["ego_to_world"], pose)
+
+
+def test_a_prediction_of_a_scene_that_knows_neither(frames, history):
+    for prediction in (parse(), parse(Scene(frames, *history))):
+        with pytest.raises(InvalidRequestError, match="timestamps_us: this prediction's scene had no t0_us"):
+            _ = prediction.timestamps_us
+        with pytest.raises(InvalidRequestError, match=r"ego_to_world: this prediction's scene had none, .*\(4, 4\)"):
+            prediction.to_world()
 
 
 @pytest.mark.parametrize(

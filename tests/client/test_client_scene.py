@@ -24,11 +24,24 @@ def test_encoded_frames_and_future_round_trip(tmp_path, scene, future):
         assert archive["encoded_lengths"].tolist() == [[len(file) for file in camera] for camera in scene.image_frames]
 
 
+def test_time_and_place_round_trip(tmp_path, frames, history):
+    pose = np.eye(4)
+    pose[:3, 3] = 500_000.25, 5_400_000.5, 3
+    Scene(frames, *history, t0_us=1_700_000_000_000_001, ego_to_world=pose).save(tmp_path / "scene.npz")
+    loaded = Scene.load(tmp_path / "scene.npz")
+    assert loaded.t0_us == 1_700_000_000_000_001
+    np.testing.assert_array_equal(loaded.ego_to_world, pose)
+
+
 def test_a_scene_is_checked(frames, history):
     with pytest.raises(InvalidRequestError, match="ego_history_xyz: the last position"):
         Scene(frames, history[0] + 1, history[1])
     with pytest.raises(InvalidRequestError, match=r"ego_future_xyz: got float64 of shape \(10, 3\), wanted"):
         Scene(frames, *history, np.zeros((10, 3)))
+    with pytest.raises(InvalidRequestError, match=r"t0_us: got 0\.5, wanted an integer"):
+        Scene(frames, *history, t0_us=0.5)
+    with pytest.raises(InvalidRequestError, match=r"ego_to_world: got shape \(3, 3\), wanted \(4, 4\)"):
+        Scene(frames, *history, ego_to_world=np.eye(3))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,8 @@ def test_a_scene_is_checked(frames, history):
         ({"ego_history_rot": None}, r"has \['ego_history_xyz', 'image_frames'\] but not 'ego_history_rot'"),
         ({"image_frames": None}, "but not 'encoded_frames'; a scene has .* image_frames"),
         ({"image_frames": np.zeros((2, 2), np.uint8)}, r"image_frames: got uint8 of shape \(2, 2\)"),
+        ({"t0_us": np.array([1, 2])}, r"t0_us: got array\(\[1, 2\]\), wanted an integer"),
+        ({"ego_to_world": np.ones((4, 4))}, "ego_to_world: got .* wanted a rotation"),
         ({"image_frames": np.array([[b"a", b"b"]], dtype=np.object_)}, "not a scene of plain arrays"),
         (
             {"image_frames": None, "encoded_frames": np.zeros(9, np.uint8), "encoded_lengths": np.array([[4, 4]])},
