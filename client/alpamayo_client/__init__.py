@@ -4,8 +4,17 @@ from .aio import AsyncAlpamayoClient
 from .choosing import Mode
 from .client import AlpamayoClient
 from .connection import Tls
-from .errors import AlpamayoError, InvalidRequestError, ServerError, TimedOutError, UnavailableError
+from .errors import (
+    AlpamayoError,
+    InvalidRequestError,
+    NoPlanError,
+    NoSceneError,
+    ServerError,
+    TimedOutError,
+    UnavailableError,
+)
 from .prediction import Prediction
+from .robot.scene_buffer import SceneBuffer
 from .scene import Scene
 from .server_info import StageTime
 from .what_if import Comparison, compare, compare_async
@@ -17,8 +26,11 @@ __all__ = [
     "Comparison",
     "InvalidRequestError",
     "Mode",
+    "NoPlanError",
+    "NoSceneError",
     "Prediction",
     "Scene",
+    "SceneBuffer",
     "ServerError",
     "StageTime",
     "TimedOutError",

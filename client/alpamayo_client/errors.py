@@ -22,6 +22,14 @@ class TimedOutError(AlpamayoError):
     """The caller's `timeout_s` was spent before the answer came."""
 
 
+class NoSceneError(AlpamayoError):
+    """A SceneBuffer holds too little for a scene: asking again once more is pushed may help."""
+
+
+class NoPlanError(AlpamayoError):
+    """A PlanningLoop has no trajectory to follow at that time: none yet, too old, or it ends before."""
+
+
 class ServerError(AlpamayoError):
     """The server failed; the message carries its words."""
 
