@@ -14,6 +14,10 @@ from .errors import (
     UnavailableError,
 )
 from .prediction import Prediction
+from .robot.plan import Waypoint
+from .robot.planning_counts import PlanningCounts
+from .robot.planning_loop import PlanningLoop
+from .robot.planning_thread import planning_thread
 from .robot.scene_buffer import SceneBuffer
 from .scene import Scene
 from .server_info import StageTime
@@ -28,6 +32,8 @@ __all__ = [
     "Mode",
     "NoPlanError",
     "NoSceneError",
+    "PlanningCounts",
+    "PlanningLoop",
     "Prediction",
     "Scene",
     "SceneBuffer",
@@ -36,6 +42,8 @@ __all__ = [
     "TimedOutError",
     "Tls",
     "UnavailableError",
+    "Waypoint",
     "compare",
     "compare_async",
+    "planning_thread",
 ]

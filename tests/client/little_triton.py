@@ -43,7 +43,7 @@ def response_message(outputs):
 class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """A server whose answers the test prepares."""
 
-    def __init__(self):
+    def __init__(self, address="127.0.0.1:0"):
         self.ready = {"alpamayo", *STAGES}
         self.metadata_json = '{"checkpoint": "tiny"}'
         self.outputs = answer()
@@ -52,7 +52,7 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.uncounted = 0  # statistics that come before the last stage has counted
         self._server = grpc.server(ThreadPoolExecutor(4))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.url = f"127.0.0.1:{self._server.add_insecure_port(address)}"
         self._server.start()
 
     def stop(self):
