@@ -73,7 +73,7 @@ def compare(
     Raises what `predict` raises.
     """
     arguments = _arguments(thoughts, num_traj_sets, temperature, seed, timeout_s)
-    return Comparison(scene, client.predict(*_inputs(scene), **arguments))
+    return Comparison(scene, client.predict(scene, **arguments))
 
 
 async def compare_async(
@@ -88,11 +88,7 @@ async def compare_async(
 ) -> Comparison:
     """See `compare`."""
     arguments = _arguments(thoughts, num_traj_sets, temperature, seed, timeout_s)
-    return Comparison(scene, await client.predict(*_inputs(scene), **arguments))
-
-
-def _inputs(scene: Scene) -> tuple[Any, Any, Any]:
-    return scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot
+    return Comparison(scene, await client.predict(scene, **arguments))
 
 
 def _arguments(

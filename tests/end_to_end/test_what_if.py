@@ -19,7 +19,7 @@ def comparison(client):
 
 
 def test_the_own_thought_is_what_predict_answers(client, comparison):
-    own = client.predict(SCENE.image_frames, SCENE.ego_history_xyz, SCENE.ego_history_rot, seed=3)
+    own = client.predict(SCENE, seed=3)
     assert comparison.thoughts == (own.cot[0, 0, 0], *THOUGHTS)
     assert comparison.prediction.pred_xyz.shape == (1, 2, 4, 64, 3)
     assert comparison.prediction.seed == 3

@@ -41,7 +41,7 @@ class PlanningLoop:
         rate_hz: float,
         budget_s: float,
         max_age_s: float,
-        choose: Callable[[Prediction], tuple[int, int]] = lambda prediction: (0, 0),
+        choose: Callable[[Prediction], tuple[int, int]] = Prediction.medoid,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         **parameters: Any,
     ) -> None:
@@ -51,7 +51,7 @@ class PlanningLoop:
             `SceneBuffer.scene`.
         budget_s: how long an answer is waited for when there is something newer to ask about.
         max_age_s: how old, counted from its t0, an observation may be for its trajectory to be followed.
-        choose: which (set, sample) of an answer is followed.
+        choose: which (set, sample) of an answer is followed; without it the medoid, which outvotes a bad one.
         clock_us: what time it is by the clock of the scenes' t0_us. Without it: microseconds since 1970.
         parameters: of `predict`, such as `num_traj_samples`; `timeout_s` follows from `max_age_s`.
         """
