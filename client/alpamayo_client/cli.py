@@ -1,4 +1,4 @@
-"""`alpamayo predict` and `alpamayo metadata`."""
+"""`alpamayo predict`, `evaluate`, `view` and `metadata`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .client import AlpamayoClient
 from .errors import AlpamayoError, InvalidRequestError
+from .evaluation import evaluate_command, view_command
 from .metrics import min_ade
 from .prediction import Prediction
 from .request import PARAMETERS
@@ -86,16 +87,28 @@ def _parser() -> argparse.ArgumentParser:
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument("--url", default="localhost:8001", help="gRPC endpoint (default: %(default)s)")
 
-    ask = commands.add_parser("predict", parents=[server], help="trajectories, thoughts and a picture of one scene")
+    asking = argparse.ArgumentParser(add_help=False, parents=[server])
+    asking.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")
+    asking.add_argument("--timeout-s", type=float, help="for the answer (default: no limit)")
+    asking.add_argument("--priority", type=int, help="1: urgent, 2: usual (default), 3: may wait")
+    for name, kind in PARAMETERS.items():
+        asking.add_argument(f"--{name.replace('_', '-')}", type=kind, help="default: the server's")
+
+    ask = commands.add_parser("predict", parents=[asking], help="trajectories, thoughts and a picture of one scene")
     ask.set_defaults(run=predict)
     ask.add_argument("--scene", type=_scene, required=True, help="an .npz, see alpamayo_client.Scene")
     ask.add_argument("--output", type=Path, required=True, help="folder for what comes back")
-    ask.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")
-    ask.add_argument("--timeout-s", type=float, help="for the answer (default: no limit)")
-    ask.add_argument("--priority", type=int, help="1: urgent, 2: usual (default), 3: may wait")
     ask.add_argument("--reasoning", action="append", metavar="TEXT", help="a given thought; once per sample")
-    for name, kind in PARAMETERS.items():
-        ask.add_argument(f"--{name.replace('_', '-')}", type=kind, help="default: the server's")
+
+    evaluate = commands.add_parser(
+        "evaluate", parents=[asking], fromfile_prefix_chars="@", help="many scenes, how good the answers are, the worst"
+    )
+    evaluate.set_defaults(run=evaluate_command.run)
+    evaluate_command.add_arguments(evaluate)
+
+    view = commands.add_parser("view", help="a page, for any browser, of an evaluation's worst cases")
+    view.set_defaults(run=view_command.run)
+    view_command.add_arguments(view)
 
     about = commands.add_parser("metadata", parents=[server], help="what is served, as JSON")
     about.set_defaults(run=metadata)

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,10 @@ CHARACTERS_PER_LINE = 126
 MAX_LINES = 18
 
 
-def save_picture(path: str | Path, scene: Scene, prediction: Prediction) -> None:
+def save_picture(path: str | Path | BinaryIO, scene: Scene, prediction: Prediction) -> None:
     """Cameras, trajectories from above, speed and curvature over time, the thoughts; 1500 pixels wide.
 
-    The format is what the file's name ends in, such as .png.
+    The format is what the file's name ends in, such as .png; an open file gets a PNG.
     """
     with matplotlib.rc_context(STYLE):
         draw(scene, prediction).savefig(path)

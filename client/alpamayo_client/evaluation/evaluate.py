@@ -1,0 +1,91 @@
+"""An evaluation from end to end. Its folder holds:
+
+journal.jsonl: rows as they came, from which a run that was stopped goes on; settings.json: what was asked with;
+results.parquet: a row per scene, see results.SCHEMA; labels.parquet if wanted: a row per trajectory, see labels.SCHEMA;
+summary.json; worst.html.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..aio import AsyncAlpamayoClient
+from ..errors import AlpamayoError, UnavailableError
+from .journal import Journal
+from .labels import write_labels
+from .page import write_page
+from .results import RESULTS, write_results
+from .run import Asking, answer_all
+from .settings import keep_settings
+from .source import SceneKey, Source
+from .summary import summarize, summary_lines
+
+SETTINGS = "settings.json"
+
+
+def evaluate(
+    url: str, source: Source, output: Path, asking: Asking, *, concurrency: int, worst: int, label: bool
+) -> None:
+    """Asks for the scenes that are not answered yet, then writes and prints what there is.
+
+    Raises InvalidRequestError if `output` holds answers to another question, and, when all that is there is written,
+    AlpamayoError if it is not everything: interrupted, server gone, scenes that failed. The same call then goes on.
+    """
+    keys = source.keys
+    output.mkdir(parents=True, exist_ok=True)
+    with Journal(output / "journal.jsonl") as journal:
+        stopped = _ask(url, source, keys, output, journal, asking, concurrency)
+        if journal.answered or journal.failed:
+            settings = json.loads((output / SETTINGS).read_text(encoding="utf-8"))
+            write_results(output / RESULTS, settings, journal.rows())
+            _report(output, source, worst, label)
+        done = len(journal.answered.intersection(keys))
+        failed = [(key, journal.failed[key]) for key in keys if key in journal.failed]
+    saved = f"{done} of {len(keys)} scenes are answered and saved in {output}; the same command asks for the others"
+    if stopped:
+        raise AlpamayoError(f"{stopped}: {saved}")
+    if failed:
+        key, error = failed[0]
+        raise AlpamayoError(f"{len(failed)} scenes failed, the first is {key} ({error}): {saved}")
+
+
+def _ask(
+    url: str,
+    source: Source,
+    keys: Sequence[SceneKey],
+    output: Path,
+    journal: Journal,
+    asking: Asking,
+    concurrency: int,
+) -> str | None:
+    """Why it stopped before the end, if it did."""
+
+    async def ask() -> None:
+        async with AsyncAlpamayoClient(url) as client:
+            await client.wait_until_ready(asking.wait_s)
+            model = await client.metadata()
+            del model["server"]  # another Triton is the same model
+            settings = {"source": source.identity, "parameters": asking.parameters, "model": model}
+            keep_settings(output / SETTINGS, settings, begun=bool(journal.answered))
+            open_keys = [key for key in keys if key not in journal.answered]
+            await answer_all(client, source, open_keys, journal, asking, concurrency)
+
+    try:
+        asyncio.run(ask())
+    except KeyboardInterrupt:
+        return "interrupted"
+    except UnavailableError as error:
+        return str(error)
+    return None
+
+
+def _report(output: Path, source: Source, worst: int, label: bool) -> None:
+    results = output / RESULTS
+    summary = summarize(results)
+    (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if label:
+        write_labels(output / "labels.parquet", results)
+    print("\n".join(summary_lines(summary)))
+    write_page(output / "worst.html", results, source, worst)
+    print(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")

@@ -1,0 +1,34 @@
+"""A folder of scenes, each an `.npz` as `Scene.save` writes it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import InvalidRequestError
+from ..scene import Scene
+from .source import SceneKey, Source
+
+
+class NpzFolder(Source):
+    """Every `.npz` in a folder, by name; folders in it are not looked into."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder).resolve()
+
+    @property
+    def identity(self) -> Mapping[str, str | None]:
+        """See Source."""
+        return {"folder": str(self._folder)}
+
+    @cached_property
+    def keys(self) -> list[SceneKey]:
+        """See Source. Raises InvalidRequestError if there is none."""
+        names = sorted(path.stem for path in self._folder.glob("*.npz"))
+        if not names:
+            what = "holds no .npz file" if self._folder.is_dir() else "is not a folder"
+            raise InvalidRequestError(f"{self._folder} {what}; wanted a folder of scenes written by Scene.save")
+        return [SceneKey(name, None) for name in names]
+
+    def load(self, key: SceneKey) -> Scene:
+        """See Source."""
+        return Scene.load(self._folder / f"{key.scene_id}.npz")

@@ -1,0 +1,99 @@
+"""Asks for many scenes, a few at a time."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..aio import AsyncAlpamayoClient
+from ..connection import Patience
+from ..errors import AlpamayoError, UnavailableError
+from ..prediction import Prediction
+from ..scene import Scene
+from .journal import Journal
+from .results import answered_row, failed_row
+from .source import SceneKey, Source
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError(f"evaluating needs more packages ({error}): pip install 'alpamayo-client[evaluate]'") from error
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How every scene is asked for. `wait_s`: how long a server that does not answer is waited for."""
+
+    parameters: Mapping[str, int | float]
+    """Arguments of `predict`: num_traj_samples, seed ..."""
+    timeout_s: float | None = None
+    priority: int | None = None
+    wait_s: float = 60.0
+
+
+async def answer_all(
+    client: AsyncAlpamayoClient,
+    source: Source,
+    keys: Sequence[SceneKey],
+    journal: Journal,
+    asking: Asking,
+    concurrency: int,
+) -> None:
+    """Writes a row per key to `journal`, as they come; `concurrency` scenes are held at a time.
+
+    A scene that cannot be read, or that the server refuses or fails on, is a row with its error. Raises
+    UnavailableError once the server has been gone for `wait_s`; what was answered until then is in the journal.
+    """
+    # A log file gets no bar.
+    with tqdm(total=len(keys), desc="scenes", unit="scene", disable=None) as bar:
+        remaining = iter(keys)
+
+        async def work() -> None:
+            for key in remaining:
+                journal.append(await answer(client, source, key, asking))
+                bar.update()
+
+        await _together(work() for _ in range(concurrency))
+
+
+async def answer(client: AsyncAlpamayoClient, source: Source, key: SceneKey, asking: Asking) -> dict[str, Any]:
+    """The row of one scene. Raises UnavailableError."""
+    try:
+        scene = await asyncio.to_thread(source.load, key)
+        start = time.monotonic()
+        prediction = await _ask_patiently(client, scene, asking)
+        return answered_row(key, scene, prediction, time.monotonic() - start)
+    except UnavailableError:
+        raise
+    except (AlpamayoError, OSError) as error:
+        return failed_row(key, error)
+
+
+async def _ask_patiently(client: AsyncAlpamayoClient, scene: Scene, asking: Asking) -> Prediction:
+    """A full queue, and a server that starts anew, are waited for."""
+    patience: Patience | None = None
+    while True:
+        try:
+            return await client.predict(
+                scene.image_frames,
+                scene.ego_history_xyz,
+                scene.ego_history_rot,
+                timeout_s=asking.timeout_s,
+                priority=asking.priority,
+                **asking.parameters,  # type: ignore[arg-type]
+            )
+        except UnavailableError as error:
+            patience = patience or Patience(client.url, asking.wait_s)
+            await asyncio.sleep(patience.pause_s(str(error)))
+
+
+async def _together(works: Iterable[Any]) -> None:
+    """All of them; when one fails, or the caller is cancelled, the others are cancelled and waited for."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
