@@ -7,10 +7,12 @@ is tilted and far from the world's origin.
 import io
 import json
 import zipfile
+from contextlib import contextmanager
 
 import av
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.spatial.transform import Rotation
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -28,6 +30,14 @@ RADIUS_M, SPEED_MPS = 50.0, 10.0
 TURN_RADPS = SPEED_MPS / RADIUS_M
 PLANE = Rotation.from_euler("zyx", [130, 8, -5], degrees=True)
 FAR_M = np.array([448_000.0, 5_411_000.0, 310.0])
+
+
+@contextmanager
+def offline():
+    """As HF_HUB_OFFLINE=1 would do it, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        yield
 
 
 def write_dataset(cache, clip_ids):

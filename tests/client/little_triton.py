@@ -89,6 +89,11 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelInfer(self, request, context):  # noqa: N802
         self.requests.append(request)
+        message = self.answer_infer(request)
         if self.fails_with is not None:
             context.abort(*self.fails_with)
+        return message
+
+    def answer_infer(self, request):
+        """For tests to replace."""
         return response_message(self.outputs)

@@ -52,11 +52,11 @@ class PhysicalAiAv(Source):
         self._keys = [SceneKey(clip_id, t0_us) for clip_id in dict.fromkeys(clip_ids) for t0_us in t0s_us]
         try:
             self._dataset = PhysicalAIAVDatasetInterface(revision, cache_dir=self._cache_dir)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # the hub's client has its own kinds, and has changed them with every version
             raise InvalidRequestError(
-                f"the dataset PhysicalAI-Autonomous-Vehicles cannot be opened: {error} Without a network, give the "
-                "--revision that is in the cache, and --cache-dir if that is not Hugging Face's usual one; with one, "
-                "log in (hf auth login) as someone who has accepted the dataset's licence"
+                f"the dataset PhysicalAI-Autonomous-Vehicles cannot be opened ({error}): log in (hf auth login) as "
+                "someone who has accepted its licence; without a network, set HF_HUB_OFFLINE=1 and give the --revision "
+                "that is in the cache, and --cache-dir if that is not Hugging Face's usual one"
             ) from error
 
     @property
