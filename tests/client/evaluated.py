@@ -1,7 +1,8 @@
 """Rows of an evaluation, made of prepared answers."""
 
 import numpy as np
-from alpamayo_client.evaluation.results import answered_row, failed_row, write_results
+from alpamayo_client.evaluation.results import write_results
+from alpamayo_client.evaluation.rows import answered_row, failed_row
 from alpamayo_client.evaluation.source import SceneKey
 from alpamayo_client.prediction import parse_response
 from little_triton import answer, response_message

@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from alpamayo_client import InvalidRequestError, Scene
 from alpamayo_client.evaluation import labels
-from alpamayo_client.evaluation.results import SCHEMA, read_rows, read_settings, read_worst, to_prediction
+from alpamayo_client.evaluation.results import read_rows, read_settings, read_worst
+from alpamayo_client.evaluation.rows import to_prediction
+from alpamayo_client.evaluation.schema import SCHEMA
 from alpamayo_client.evaluation.summary import summarize, summary_lines
 from evaluated import SETTINGS, aside, failed, predicted, results, row
 

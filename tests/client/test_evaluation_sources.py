@@ -62,7 +62,7 @@ def test_poses_of_a_clip(cache, t0_us):
 
 
 def test_every_clip_at_every_time(cache):
-    source = PhysicalAiAv(dataset.REVISION, cache, ["two", "one", "two"], [5_100_000, 6_000_000])
+    source = PhysicalAiAv(dataset.REVISION, cache, ["two", "one", "two"], [5_100_000, 6_000_000, 5_100_000])
     assert source.keys == [SceneKey(clip, t0_us) for clip in ("two", "one") for t0_us in (5_100_000, 6_000_000)]
     again = open_source(source.identity).load(source.keys[3])
     np.testing.assert_array_equal(again.image_frames, source.load(source.keys[3]).image_frames)
@@ -137,7 +137,7 @@ def test_a_scene_that_cannot_be_read_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "module", "extra"),
     [
-        ("pyarrow", "alpamayo_client.evaluation.results", "evaluate"),
+        ("pyarrow", "alpamayo_client.evaluation.schema", "evaluate"),
         ("tqdm", "alpamayo_client.evaluation.run", "evaluate"),
         ("physical_ai_av", "alpamayo_client.evaluation.physical_ai_av", "physical-ai-av"),
     ],

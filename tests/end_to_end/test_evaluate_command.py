@@ -25,7 +25,7 @@ from alpamayo_client.metrics import min_ade_by_horizon
 
 from .live_server import SCRIPTS, until
 
-ASKED = {"num_traj_samples": 2, "max_generation_length": 16, "seed": 9}
+ASKED = {"num_traj_samples": 2, "max_generation_length": 16, "inference_steps": 2, "seed": 9}
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
 SCENES = 8
 
@@ -161,7 +161,9 @@ def test_a_bad_clip_and_other_settings(command, clips, tmp_path):
 def test_the_progress_is_shown_on_a_terminal(command, folder):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
-    process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=theirs, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        command(folder, max_generation_length=3), stdout=subprocess.DEVNULL, stderr=theirs, env=ENVIRONMENT
+    )
     os.close(theirs)
     shown = b""
     with suppress(OSError):  # how a terminal ends

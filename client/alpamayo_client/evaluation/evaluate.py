@@ -1,7 +1,7 @@
 """An evaluation from end to end. Its folder holds:
 
 journal.jsonl: rows as they came, from which a run that was stopped goes on; settings.json: what was asked with;
-results.parquet: a row per scene, see results.SCHEMA; labels.parquet if wanted: a row per trajectory, see labels.SCHEMA;
+results.parquet: a row per scene, see schema.SCHEMA; labels.parquet if wanted: a row per trajectory, see labels.SCHEMA;
 summary.json; worst.html.
 """
 

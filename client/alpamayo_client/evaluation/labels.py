@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..checks import WAYPOINTS
-from .results import SCHEMA as RESULTS_SCHEMA
-from .results import read_rows, to_prediction, write_parquet
+from .results import read_rows, write_parquet
+from .rows import to_prediction
+from .schema import SCHEMA as RESULTS_SCHEMA
 
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("traj_set", pa.int32(), "0 .. sets - 1"),

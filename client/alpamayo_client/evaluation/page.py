@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AlpamayoError
-from ..metrics import HORIZONS_S
 from ..plot import save_picture
 from ..text import printable
-from .results import MIN_ADE_COLUMNS, read_failed, read_settings, read_worst, to_prediction
+from .results import read_failed, read_settings, read_worst
+from .rows import to_prediction
+from .schema import WHOLE_MIN_ADE_COLUMN
 from .source import SceneKey, Source
 from .summary import count_lines, statistics_table, statistics_titles, summarize
 
-_WHOLE = MIN_ADE_COLUMNS[HORIZONS_S[-1]]
 # The policy lets a browser load nothing, whatever a model may have written.
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -29,7 +29,7 @@ HEAD = """<!DOCTYPE html>
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; max-width: 1500px; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .15rem .8rem; border-bottom: 1px solid #e5e7eb; text-align: right }
-td:first-child, th:first-child { text-align: left; font-weight: normal }
+td:first-child, th:first-child, .words td, .words th { text-align: left; font-weight: normal }
 section { margin-top: 2.5rem; border-top: 2px solid #1c2330 }
 img { width: 100%; border: 1px solid #e5e7eb }
 pre { background: #f3f4f6; padding: .8rem; overflow-x: auto }
@@ -67,15 +67,16 @@ def _parts(results: Path, source: Source, worst: int) -> Iterator[str]:
 
 def _case(place: int, row: dict[str, Any], source: Source) -> Iterator[str]:
     key, prediction = SceneKey(row["scene_id"], row["t0_us"]), to_prediction(row)
-    error_m = "" if row[_WHOLE] is None else f": minADE@{row['num_traj_samples']} {row[_WHOLE]:.2f} m"
-    yield f"<section><h3>{place}. {_text(str(key))}{error_m}</h3>"
+    error_m = row[WHOLE_MIN_ADE_COLUMN]
+    error = "" if error_m is None else f": minADE@{row['num_traj_samples']} {error_m:.2f} m"
+    yield f"<section><h3>{place}. {_text(str(key))}{error}</h3>"
     try:
         file = io.BytesIO()
         save_picture(file, source.load(key), prediction)
         data = base64.b64encode(file.getvalue()).decode()
         yield f'<img src="data:image/png;base64,{data}" alt="Cameras, trajectories and thoughts of {_text(str(key))}">'
-    except (AlpamayoError, OSError) as error:
-        yield f'<p class="bad">No picture, the scene cannot be read again: {_text(str(error))}</p>'
+    except (AlpamayoError, OSError) as problem:
+        yield f'<p class="bad">No picture, the scene cannot be read again: {_text(str(problem))}</p>'
     thoughts = zip(prediction.cot[0, 0], prediction.reasoning_complete[0, 0], strict=True)
     items = (
         f"<li>{_text(thought) or '(empty)'}{'' if done else ' <em>(cut off)</em>'}</li>" for thought, done in thoughts
@@ -86,7 +87,8 @@ def _case(place: int, row: dict[str, Any], source: Source) -> Iterator[str]:
 def _failures(results: Path) -> Iterator[str]:
     failed = [[str(SceneKey(row["scene_id"], row["t0_us"])), row["error"]] for row in read_failed(results)]
     if failed:
-        yield f"<section><h2>Failed</h2>{_table(['scene', 'why'], failed)}</section>"
+        table = _table(["scene", "why"], failed)
+        yield f'<section><h2>Failed</h2><div class="words">{table}</div></section>'
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:

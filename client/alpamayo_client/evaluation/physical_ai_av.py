@@ -49,7 +49,7 @@ class PhysicalAiAv(Source):
                 "with Python 3.11 or newer"
             ) from error
         self._cache_dir = None if cache_dir is None else str(Path(cache_dir).resolve())
-        self._keys = [SceneKey(clip_id, t0_us) for clip_id in dict.fromkeys(clip_ids) for t0_us in t0s_us]
+        self._keys = list(dict.fromkeys(SceneKey(clip_id, t0_us) for clip_id in clip_ids for t0_us in t0s_us))
         try:
             self._dataset = PhysicalAIAVDatasetInterface(revision, cache_dir=self._cache_dir)
         except Exception as error:  # the hub's client has its own kinds, and has changed them with every version

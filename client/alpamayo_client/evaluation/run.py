@@ -12,7 +12,7 @@ from ..errors import AlpamayoError, UnavailableError
 from ..prediction import Prediction
 from ..scene import Scene
 from .journal import Journal
-from .results import answered_row, failed_row
+from .rows import answered_row, failed_row
 from .source import SceneKey, Source
 
 try:
@@ -25,7 +25,7 @@ except ImportError as error:
 class Asking:
     """How every scene is asked for. `wait_s`: how long a server that does not answer is waited for."""
 
-    parameters: Mapping[str, int | float]
+    parameters: Mapping[str, Any]
     """Arguments of `predict`: num_traj_samples, seed ..."""
     timeout_s: float | None = None
     priority: int | None = None
@@ -81,7 +81,7 @@ async def _ask_patiently(client: AsyncAlpamayoClient, scene: Scene, asking: Aski
                 scene.ego_history_rot,
                 timeout_s=asking.timeout_s,
                 priority=asking.priority,
-                **asking.parameters,  # type: ignore[arg-type]
+                **asking.parameters,
             )
         except UnavailableError as error:
             patience = patience or Patience(client.url, asking.wait_s)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .results import COMFORT_COLUMNS, MIN_ADE_COLUMNS
+from .schema import COMFORT_COLUMNS, MIN_ADE_COLUMNS
 
 PERCENTILES = (1, 10, 50, 90, 99)
 STATISTICS = (*MIN_ADE_COLUMNS.values(), "min_fde_m", *COMFORT_COLUMNS, "latency_s")
