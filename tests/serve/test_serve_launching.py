@@ -134,7 +134,7 @@ def test_no_repository(tmp_path, path_with_tritonserver):
 @pytest.mark.parametrize("line", ["stub-timeout-seconds=900", "--grpc-port=1"])
 def test_flags_file_that_cannot_be_applied(toy_repository, path_with_tritonserver, line):
     (toy_repository / "tritonserver_flags").write_text(f"--log-info=true\n{line}\n")
-    message = refusal(toy_repository, PATH=path_with_tritonserver)
+    message = refusal(toy_repository, *ANY_PORTS, PATH=path_with_tritonserver)
     assert line in message
     assert str(toy_repository / "tritonserver_flags") in message
 
