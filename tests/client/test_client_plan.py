@@ -56,8 +56,11 @@ def test_backward_is_negative(plan):
 
 
 def test_one_of_many(plan):
-    waypoint = plan((1, 2), sets=2, samples=3).at(T0_US + 100_000, T0_US)
+    rot = answer(2, 3)["pred_rot"]
+    rot[0, 1, 2] = WORLD[:3, :3]
+    waypoint = plan((1, 2), sets=2, samples=3, pred_rot=rot).at(T0_US + 100_000, T0_US)
     np.testing.assert_allclose(waypoint.xyz, [5e5 - 5, 5.4e6 + 0.9, 300], rtol=0, atol=1e-4)  # 5 m to the left
+    assert abs(waypoint.yaw_rad) == pytest.approx(math.pi)  # a quarter more
 
 
 @pytest.mark.parametrize(("offset_us", "seconds"), [(-1, "-0.000 s"), (6_400_001, "6.400 s")])

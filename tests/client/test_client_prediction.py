@@ -130,3 +130,4 @@ def test_a_saved_prediction_needs_no_pickle(tmp_path):
         assert saved["seed"] == prediction.seed
         assert saved["denoiser_runner"] == prediction.denoiser_runner == "torch 2, cpu"
         assert saved["timestamps_s"].shape == (64,)
+        assert all(saved[name].dtype != np.object_ for name in saved.files)

@@ -7,6 +7,7 @@ import pytest
 from alpamayo_client import InvalidRequestError, NoSceneError, SceneBuffer
 from alpamayo_client.robot.poses import to_matrices
 from alpamayo_client.robot.selection import nearest_distinct
+from alpamayo_client.robot.timeline import Timeline
 
 T0_US = 1_700_000_000_000_000
 START = np.array([500_000.0, 5_400_000.0, 300.0])  # as UTM has it
@@ -242,6 +243,16 @@ def test_memory_is_bounded():
     kept = {timeline.name: len(timeline.values) for timeline in [*buffer._frames.values(), buffer._poses]}
     assert kept == {"frame of camera 'left'": 9, "frame of camera 'right'": 20, "pose": 10_000}
     assert buffer._frames["right"].values[-1] == b"right 999"
+
+
+def test_a_snapshot_does_not_change():
+    """A scene is put together while others push."""
+    timeline = Timeline("frame", keep_us=1000, most=3)
+    timeline.put(2, "b")
+    times_us, values = timeline.snapshot()
+    timeline.put(1, "a")
+    assert (times_us.tolist(), values) == ([2], ["b"])
+    assert timeline.snapshot()[1] == ["a", "b"]
 
 
 def test_many_threads_push_while_one_asks():
