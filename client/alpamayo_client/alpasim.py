@@ -1,0 +1,156 @@
+"""A trajectory model of AlpaSim, NVIDIA's closed-loop simulator, that asks an Alpamayo server: see docs/alpasim.md.
+
+AlpaSim finds it as the entry point `alpamayo_server` of the group `alpasim.models`. It needs nothing of AlpaSim: what
+the simulator's driver calls and reads is here under the same names, those of its older versions too.
+
+Frame: the rig, which is the ego frame, at t0: the time of the newest camera frame. x forward, y left, z up.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .aio import AsyncAlpamayoClient
+from .alpasim_prediction import ModelPrediction, for_alpasim
+from .client import AlpamayoClient
+from .errors import InvalidRequestError
+from .rig_history import rig_history
+
+CAMERAS = (
+    "camera_cross_left_120fov",
+    "camera_front_wide_120fov",
+    "camera_cross_right_120fov",
+    "camera_rear_left_70fov",
+    "camera_rear_tele_30fov",
+    "camera_rear_right_70fov",
+    "camera_front_tele_30fov",
+)
+"""AlpaSim's names, in the order of the model's camera indices: that in which it wants to see them."""
+FRAMES = 4
+SEEDS = 2**53  # the server's are below
+START_S = 60.0
+ANSWER_S = 60.0  # a server that hangs must not hang the simulation
+ASKED_AT_ONCE = 4  # keeps every stage of the server busy; its queue has 16 places, and other drivers want some
+
+
+class AlpaSimModel:
+    """What AlpaSim's driver takes for a trajectory model. The model itself runs in an Alpamayo server."""
+
+    MIN_FRAME_HW = None  # the server resizes whatever comes
+
+    def __init__(
+        self, url: str, camera_ids: Sequence[str], context_length: int, output_frequency_hz: int, samples: int
+    ) -> None:
+        """`url`: host:port of the server's gRPC endpoint; `samples`: trajectories, each with its own thought.
+
+        Raises InvalidRequestError.
+        """
+        unknown = [camera for camera in camera_ids if camera not in CAMERAS]
+        if unknown or not camera_ids:
+            raise InvalidRequestError(f"use_cameras: got {list(camera_ids)}, wanted some of {', '.join(CAMERAS)}")
+        if output_frequency_hz < 1:
+            raise InvalidRequestError(f"output_frequency_hz: got {output_frequency_hz}, wanted 1 or more")
+        self.url = url
+        self.camera_ids = list(camera_ids)
+        self.num_cameras = len(camera_ids)
+        self.context_length = context_length
+        self.output_frequency_hz = output_frequency_hz
+        self._samples = samples
+
+    @classmethod
+    def from_config(
+        cls,
+        model_cfg: Any,
+        device: object,
+        camera_ids: Sequence[str],
+        context_length: int | None,
+        output_frequency_hz: int,
+    ) -> "AlpaSimModel":
+        """As the driver makes it; returns once the server is ready.
+
+        model_cfg: AlpaSim's. `checkpoint_path` is host:port of the server, `num_trajectory_samples` as it says, and of
+            `trajectory_selection` there is only ALWAYS_FIRST.
+        device: not used, the server has its own.
+        context_length: frames of each camera; None: 4.
+        output_frequency_hz: of the waypoints.
+
+        Raises InvalidRequestError, and UnavailableError if the server is not ready within 60 s.
+        """
+        strategy = getattr(getattr(model_cfg, "trajectory_selection", None), "strategy", "ALWAYS_FIRST")
+        if strategy != "ALWAYS_FIRST":
+            raise InvalidRequestError(f"trajectory_selection.strategy: got {strategy}, wanted ALWAYS_FIRST")
+        samples = getattr(model_cfg, "num_trajectory_samples", 1)  # older versions have neither
+        model = cls(model_cfg.checkpoint_path, camera_ids, context_length or FRAMES, output_frequency_hz, samples)
+        with AlpamayoClient(model.url) as client:
+            client.wait_until_ready(START_S)
+        return model
+
+    def predict(self, prediction_input: Any) -> ModelPrediction:
+        """One of `predict_batch`."""
+        return self.predict_batch([prediction_input])[0]
+
+    def predict_batch(self, prediction_inputs: Sequence[Any]) -> list[ModelPrediction]:
+        """Ask for all of them, a few at a time: the server's stages work on different ones at once.
+
+        prediction_inputs: AlpaSim's. Of each are used
+            `camera_images`: by camera, `context_length` pairs of a time in microseconds and an image uint8 RGB
+                (height, width, 3), oldest first;
+            `ego_pose_history`: PoseAtTime of the rig in any one frame, at whatever times, t0 - 1.5 s .. t0 inside;
+            `inference_seed`: the same seed, the same answer; older versions have none, and get the server's.
+            Alpamayo 1 knows no route, and reads the speed off the history.
+
+        Raises InvalidRequestError before anything is sent if an image or a pose is missing, and what
+        `AsyncAlpamayoClient.predict` raises. Not to be called where an asyncio loop runs.
+        """
+        return asyncio.run(self._predict([self._arguments(it) for it in prediction_inputs]))
+
+    async def _predict(self, arguments: Sequence[Mapping[str, Any]]) -> list[ModelPrediction]:
+        places = asyncio.Semaphore(ASKED_AT_ONCE)
+        async with AsyncAlpamayoClient(self.url) as client:
+
+            async def ask(one: Mapping[str, Any]) -> ModelPrediction:
+                async with places:
+                    answer = await client.predict(**one, num_traj_samples=self._samples, timeout_s=ANSWER_S)
+                return for_alpasim(answer, self.output_frequency_hz)
+
+            return await asyncio.gather(*map(ask, arguments))
+
+    def _arguments(self, prediction_input: Any) -> dict[str, Any]:
+        """Of the client's `predict`."""
+        images = prediction_input.camera_images
+        frames = self._frames(images)
+        t0_us = max(time_us for camera in images.values() for time_us, _ in camera)
+        xyz, rot = rig_history(prediction_input.ego_pose_history, t0_us)
+        seed = getattr(prediction_input, "inference_seed", None)
+        return {
+            "image_frames": frames,
+            "ego_history_xyz": xyz,
+            "ego_history_rot": rot,
+            "seed": None if seed is None else seed % SEEDS,
+        }
+
+    def _frames(self, images: Mapping[str, Sequence[tuple[int, Any]]]) -> NDArray[np.uint8]:
+        """(cameras, frames, 3, height, width)."""
+        counts = {camera: len(frames) for camera, frames in images.items()}
+        if counts != dict.fromkeys(self.camera_ids, self.context_length):
+            raise InvalidRequestError(
+                f"camera_images: got frames of {counts}, wanted {self.context_length} of each of {self.camera_ids}"
+            )
+        ordered = sorted(self.camera_ids, key=CAMERAS.index)
+        pixels = [[_host_array(image) for _, image in images[camera]] for camera in ordered]
+        shapes = {image.shape for camera in pixels for image in camera}
+        if len(shapes) > 1:
+            raise InvalidRequestError(f"camera_images: got images of {sorted(shapes)}, wanted all of one size")
+        return np.moveaxis(np.array(pixels), -1, 2)
+
+
+def _host_array(image: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(image)
+    except (TypeError, RuntimeError) as error:  # a tensor on a GPU
+        raise InvalidRequestError(
+            f"camera_images: wanted images in host memory, got {error}: set image_decode_device: cpu"
+        ) from error
