@@ -1,12 +1,11 @@
 """What the benchmarks show a server: the golden scene, or one that is made up in the size that cameras have."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
+from alpamayo_client import encode_jpeg
 from alpamayo_demo.served import ROOT
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors.torch import load_file
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -53,10 +52,4 @@ def made_up_scene(height: int = 1080, width: int = 1920) -> Scene:
 
 def as_jpeg(frames: NDArray[np.uint8]) -> list[list[bytes]]:
     """(cameras, frames, 3, height, width) as JPEG files, [camera][frame]."""
-    return [[_jpeg(frame) for frame in camera] for camera in frames]
-
-
-def _jpeg(frame: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(frame.transpose(1, 2, 0)).save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue()
+    return encode_jpeg(frames, JPEG_QUALITY)

@@ -18,7 +18,9 @@ from .robot.plan import Waypoint
 from .robot.planning_counts import PlanningCounts
 from .robot.planning_loop import PlanningLoop
 from .robot.planning_thread import planning_thread
+from .robot.resize import model_size, resize_for_model
 from .robot.scene_buffer import SceneBuffer
+from .robot.sending import encode_jpeg
 from .scene import Scene
 from .server_info import StageTime
 from .what_if import Comparison, compare, compare_async
@@ -45,5 +47,8 @@ __all__ = [
     "Waypoint",
     "compare",
     "compare_async",
+    "encode_jpeg",
+    "model_size",
     "planning_thread",
+    "resize_for_model",
 ]

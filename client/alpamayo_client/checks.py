@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,27 +13,49 @@ HISTORY_STEPS = 16
 WAYPOINTS = 64
 MAX_TIMEOUT_S = 1e9  # far beyond it, gRPC's own clock overflows
 PRIORITIES = 3
+UINT8 = ("uint8", "torch.uint8")
+DLPACK_CUDA = 2  # DLPack's number for a CUDA device
 ORIGIN_TOLERANCE = 1e-3  # metres from the origin, and deviation of each entry from the identity
 
 EncodedFrames: TypeAlias = Sequence[Sequence[bytes]]
 """JPEG or PNG files as [camera][frame]."""
 
 
-def check_frames(image_frames: ArrayLike | EncodedFrames) -> NDArray[Any]:
-    """uint8 (cameras, frames, 3, height, width), or object (cameras, frames) of `bytes`."""
+def check_frames(image_frames: ArrayLike | EncodedFrames, gpu: bool = False) -> NDArray[Any]:
+    """uint8 (cameras, frames, 3, height, width), or object (cameras, frames) of `bytes`.
+
+    `gpu`: an array there is welcome, and stays there; it is returned as it came.
+    """
+    if gpu and on_gpu(image_frames):
+        return check_image_frames(cast(Any, image_frames))
     if hasattr(image_frames, "__array__"):
         return check_image_frames(_as_array("image_frames", image_frames))
     return check_encoded_frames(image_frames)
 
 
+def check_pixels(image_frames: ArrayLike) -> NDArray[np.uint8]:
+    """uint8 (cameras, frames, 3, height, width): not encoded images."""
+    if not hasattr(image_frames, "__array__"):
+        raise InvalidRequestError(
+            f"image_frames: got {_kind_of(image_frames)}, wanted an array of pixels; image files go to `predict` as "
+            "they are"
+        )
+    return check_image_frames(_as_array("image_frames", image_frames))
+
+
 def check_image_frames(frames: NDArray[Any]) -> NDArray[np.uint8]:
     """uint8 (cameras, frames, 3, height, width), nothing empty."""
-    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[2] != 3 or frames.size == 0:
+    if str(frames.dtype) not in UINT8 or frames.ndim != 5 or frames.shape[2] != 3 or 0 in frames.shape:
         raise InvalidRequestError(
             f"image_frames: got {frames.dtype} of shape {frames.shape}, wanted uint8 RGB of shape "
             "(cameras, frames, 3, height, width), or encoded images as nested lists of bytes, [camera][frame]"
         )
     return frames
+
+
+def on_gpu(array: object) -> bool:
+    """An array of torch, CuPy or another library that says so by DLPack."""
+    return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == DLPACK_CUDA
 
 
 def check_encoded_frames(frames: object) -> NDArray[np.object_]:

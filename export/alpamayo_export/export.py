@@ -13,7 +13,7 @@ from alpamayo_export.checkpoint import Checkpoint, hashes, model_dtype
 from alpamayo_export.denoiser import DenoisingStep
 from alpamayo_export.denoiser_graph import load_step, write_graphs
 from alpamayo_export.errors import ExportError
-from alpamayo_export.limits import Limits
+from alpamayo_export.limits import MERGED_PATCH, Limits
 from alpamayo_export.progress import say
 from alpamayo_export.settings import PRECISIONS, Target, write_flags, write_settings
 
@@ -101,5 +101,10 @@ def _manifest(checkpoint: Checkpoint, target: Target) -> dict[str, Any]:
         "precision": target.precision,
         "denoiser": target.denoiser,
         "limits": dataclasses.asdict(target.limits),
+        "images": {  # how large the model sees them: a client may resize its frames so
+            "multiple_of": MERGED_PATCH,
+            "min_pixels": checkpoint.config.min_pixels,
+            "max_pixels": checkpoint.config.max_pixels,
+        },
         "versions": repo.versions(),
     }

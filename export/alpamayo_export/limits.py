@@ -7,7 +7,7 @@ from alpamayo_model_repository.contract import KV_BUCKET, MAX_IMAGE_ASPECT
 
 from alpamayo_export.errors import ExportError
 
-_MERGED_PATCH = 32  # pixels: a patch of 16, merged 2 x 2
+MERGED_PATCH = 32  # pixels: a patch of 16, merged 2 x 2
 _BYTES = {"fp32": 4, "bf16": 2}
 USUAL_ASPECT = 4  # long side : short side; no camera's frame is longer
 
@@ -33,10 +33,10 @@ def max_image_tokens(min_pixels: int, max_pixels: int, aspect: float = MAX_IMAGE
     `min_pixels` has both sides rounded up.
     """
     stretch = math.sqrt(aspect)
-    shrunk = _MERGED_PATCH * math.sqrt(max_pixels) * stretch
+    shrunk = MERGED_PATCH * math.sqrt(max_pixels) * stretch
     side = math.sqrt(min_pixels)
-    grown = (side * stretch + _MERGED_PATCH) * (side / stretch + _MERGED_PATCH)
-    return math.ceil(max(max_pixels, shrunk, grown) / _MERGED_PATCH**2)
+    grown = (side * stretch + MERGED_PATCH) * (side / stretch + MERGED_PATCH)
+    return math.ceil(max(max_pixels, shrunk, grown) / MERGED_PATCH**2)
 
 
 def max_kv_tokens(

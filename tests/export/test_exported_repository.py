@@ -110,6 +110,7 @@ def test_manifest(repository, checkpoint):
     assert manifest["precision"] == "fp32"
     assert manifest["denoiser"] == "onnxruntime"
     assert manifest["limits"] == {"max_images": 16, "max_trajectories": 32, "max_generation_length": 256}
+    assert manifest["images"] == {"multiple_of": 32, "min_pixels": 163840, "max_pixels": 196608}
     assert manifest["versions"]["torch"] == torch.__version__
     assert {"alpamayo-triton", "onnx", "onnxruntime", "python", "transformers"} <= manifest["versions"].keys()
 
