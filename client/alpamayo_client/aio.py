@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
+from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
-from .request import Request, cancel_input, infer_inputs
+from .request import FRAMES, Request, cancel_input, infer_inputs
 from .scene import Scene
 from .server_info import (
     CANCEL,
@@ -25,6 +26,7 @@ from .server_info import (
     stage_names,
     times_since,
 )
+from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
 
 
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
@@ -33,9 +35,9 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     The server stops working, within a token or an Euler step, on a `predict` whose task is cancelled.
     """
 
-    def __init__(self, url: str, tls: Tls | None = None) -> None:
-        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted."""
-        super().__init__(url)
+    def __init__(self, url: str, tls: Tls | None = None, shared_memory: Kind | None = None) -> None:
+        """See AlpamayoClient."""
+        super().__init__(url, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
         self._cancelling: set[asyncio.Task[None]] = set()
 
@@ -46,28 +48,58 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
         await self.close()
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back, and shared memory."""
         await asyncio.gather(*self._cancelling)
+        if self._shared is not None:
+            self._shared.close()
+            await self._forget(self._shared.retired())
         await self._triton.close()
 
-    async def _infer(self, request: Request, scene: Scene) -> Prediction:
+    async def _infer(self, request: Request, scene: Scene | None) -> Prediction:
         try:
-            with triton_errors(self.url, request.timeout_s):
-                result = await self._triton.infer(
-                    ENSEMBLE,
-                    infer_inputs(request),
-                    request_id=request.id,
-                    parameters=dict(request.parameters),
-                    client_timeout=request.timeout_s,
-                    priority=request.priority,
-                    timeout=request.queue_timeout_us,
-                )
+            async with self._inputs(request) as inputs:
+                with triton_errors(self.url, request.timeout_s):
+                    result = await self._triton.infer(
+                        ENSEMBLE,
+                        inputs,
+                        request_id=request.id,
+                        parameters=dict(request.parameters),
+                        client_timeout=request.timeout_s,
+                        priority=request.priority,
+                        timeout=request.queue_timeout_us,
+                    )
         except asyncio.CancelledError:  # nobody waits: neither does this
             task = asyncio.create_task(self._cancel(request))
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
             raise
         return parse_response(result, scene)
+
+    @asynccontextmanager
+    async def _inputs(self, request: Request) -> AsyncIterator[list[InferInput]]:
+        """See AlpamayoClient._inputs."""
+        if self._shared is None or FRAMES not in request.inputs:
+            yield infer_inputs(request)
+            return
+        with self._shared.holding(request.inputs[FRAMES]) as region:
+            await self._forget(self._shared.retired())
+            timeout_s = request.timeout_s or CONTROL_CALL_S
+            with registering(self.url, timeout_s):
+                await region.register(self._triton, timeout_s)
+            yield infer_inputs(request, region.name)
+
+    async def _forget(self, regions: list[Region]) -> None:
+        end = time.monotonic() + FORGET_S
+        for region in regions:
+            while not await self._is_forgotten(region) and time.monotonic() < end:
+                await asyncio.sleep(SETTLE_POLL_S)
+
+    async def _is_forgotten(self, region: Region) -> bool:
+        try:
+            await region.unregister(self._triton, CANCEL_S)
+        except InferenceServerException as error:
+            return not may_soon_be_unregistered(error)
+        return True
 
     async def _cancel(self, request: Request) -> None:
         with suppress(InferenceServerException):

@@ -11,6 +11,7 @@ from .connection import check_url
 from .errors import InvalidRequestError
 from .request import Request, build_request
 from .scene import Scene
+from .shared_memory import Kind, SharedFrames
 
 Answer = TypeVar("Answer")
 
@@ -18,9 +19,10 @@ Answer = TypeVar("Answer")
 class BaseClient(ABC, Generic[Answer]):
     """`predict`, up to the network; `Answer` is a Prediction, or what is awaited for one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, shared_memory: Kind | None) -> None:
         """`url`: host:port of the server's gRPC endpoint. Connects with the first call."""
         self.url = check_url(url)
+        self._shared = None if shared_memory is None else SharedFrames(shared_memory)
 
     def predict(
         self,
@@ -47,7 +49,8 @@ class BaseClient(ABC, Generic[Answer]):
 
         image_frames: uint8 RGB (cameras, frames, 3, height, width), cameras in ascending index, oldest frame first; or
             JPEG or PNG files as nested lists of `bytes`, [camera][frame]. Or a Scene, which has the history too: its
-            `t0_us` and `ego_to_world`, if known, become the prediction's.
+            `t0_us` and `ego_to_world`, if known, become the prediction's. With `shared_memory="cuda"`, pixels may be an
+            array on the GPU, of any library that speaks DLPack.
         ego_history_xyz: (16, 3) metres, at 10 Hz, the last at t0: the origin. A leading (1, 1) is allowed.
         ego_history_rot: (16, 3, 3), from the ego frame at each pose to that at t0: the last is the identity.
         noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
@@ -74,28 +77,24 @@ class BaseClient(ABC, Generic[Answer]):
             "inference_steps": inference_steps,
             "seed": seed,
         }
-        scene = _scene(image_frames, ego_history_xyz, ego_history_rot)
-        request = build_request(
-            scene.image_frames,
-            scene.ego_history_xyz,
-            scene.ego_history_rot,
-            parameters,
-            noise,
-            reasoning,
-            timeout_s,
-            priority,
-        )
+        scene = image_frames if isinstance(image_frames, Scene) else None
+        frames, xyz, rot = _parts(image_frames, ego_history_xyz, ego_history_rot)
+        gpu = self._shared is not None and self._shared.kind == "cuda"
+        request = build_request(frames, xyz, rot, parameters, noise, reasoning, timeout_s, priority, gpu)
         return self._infer(request, scene)
 
     @abstractmethod
-    def _infer(self, request: Request, scene: Scene) -> Answer: ...
+    def _infer(self, request: Request, scene: Scene | None) -> Answer: ...
 
 
-def _scene(image_frames: ArrayLike | EncodedFrames | Scene, xyz: ArrayLike | None, rot: ArrayLike | None) -> Scene:
-    if isinstance(image_frames, Scene):
+def _parts(
+    frames: ArrayLike | EncodedFrames | Scene, xyz: ArrayLike | None, rot: ArrayLike | None
+) -> tuple[ArrayLike | EncodedFrames, ArrayLike, ArrayLike]:
+    """A scene's frames and history, or the ones that were given."""
+    if isinstance(frames, Scene):
         if xyz is not None or rot is not None:
             raise InvalidRequestError("ego_history_xyz, ego_history_rot: got them beside a Scene, which has its own")
-        return image_frames
+        return frames.image_frames, frames.ego_history_xyz, frames.ego_history_rot
     if xyz is None or rot is None:
         raise InvalidRequestError("ego_history_xyz, ego_history_rot: got None, wanted both with frames, or a Scene")
-    return Scene(image_frames, xyz, rot)
+    return frames, xyz, rot

@@ -1,18 +1,18 @@
 """The blocking client."""
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CANCEL_S, CONTROL_CALL_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
+from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
 from .errors import triton_errors
 from .prediction import Prediction, parse_response
-from .request import Request, cancel_input, infer_inputs
+from .request import FRAMES, Request, cancel_input, infer_inputs
 from .scene import Scene
 from .server_info import (
     CANCEL,
@@ -24,14 +24,19 @@ from .server_info import (
     stage_names,
     times_since,
 )
+from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
 
 
 class AlpamayoClient(BaseClient[Prediction]):
     """Blocking client of one server. Use it from one thread; `close()` it, or use it in a `with` block."""
 
-    def __init__(self, url: str, tls: Tls | None = None) -> None:
-        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted."""
-        super().__init__(url)
+    def __init__(self, url: str, tls: Tls | None = None, shared_memory: Kind | None = None) -> None:
+        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted.
+
+        `shared_memory`: how pixels reach a server on this machine without passing through gRPC: "system" through
+        /dev/shm, "cuda" through GPU 0 (extra `cuda`). Encoded images go through gRPC all the same.
+        """
+        super().__init__(url, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
 
     def __enter__(self) -> "AlpamayoClient":
@@ -41,15 +46,18 @@ class AlpamayoClient(BaseClient[Prediction]):
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back, and shared memory."""
+        if self._shared is not None:
+            self._shared.close()
+            self._forget(self._shared.retired())
         self._triton.close()
 
-    def _infer(self, request: Request, scene: Scene) -> Prediction:
+    def _infer(self, request: Request, scene: Scene | None) -> Prediction:
         try:
-            with triton_errors(self.url, request.timeout_s):
+            with self._inputs(request) as inputs, triton_errors(self.url, request.timeout_s):
                 result = self._triton.infer(
                     ENSEMBLE,
-                    infer_inputs(request),
+                    inputs,
                     request_id=request.id,
                     parameters=dict(request.parameters),
                     client_timeout=request.timeout_s,
@@ -61,6 +69,32 @@ class AlpamayoClient(BaseClient[Prediction]):
                 self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
             raise
         return parse_response(result, scene)
+
+    @contextmanager
+    def _inputs(self, request: Request) -> Iterator[list[InferInput]]:
+        """The request's tensors, for the block: its frames in shared memory, if they are to go there."""
+        if self._shared is None or FRAMES not in request.inputs:
+            yield infer_inputs(request)
+            return
+        with self._shared.holding(request.inputs[FRAMES]) as region:
+            self._forget(self._shared.retired())
+            timeout_s = request.timeout_s or CONTROL_CALL_S
+            with registering(self.url, timeout_s):  # each time: the server may be another one by now
+                region.register(self._triton, timeout_s)
+            yield infer_inputs(request, region.name)
+
+    def _forget(self, regions: list[Region]) -> None:
+        end = time.monotonic() + FORGET_S
+        for region in regions:
+            while not self._is_forgotten(region) and time.monotonic() < end:
+                time.sleep(SETTLE_POLL_S)
+
+    def _is_forgotten(self, region: Region) -> bool:
+        try:
+            region.unregister(self._triton, CANCEL_S)
+        except InferenceServerException as error:
+            return not may_soon_be_unregistered(error)
+        return True
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return once every model of the ensemble is ready. Raises UnavailableError saying which are not.

@@ -12,6 +12,7 @@ PROBE_S = 5.0
 CANCEL_S = 1.0
 """Limit for telling the server that a call is given up."""
 SETTLE_S, SETTLE_POLL_S = 0.5, 0.01  # statistics come shortly after the answer
+FORGET_S = 2.0  # until a request that was given up lets go of its shared memory
 POLL_S = 0.2
 
 CHANNEL_ARGS: Final = (

@@ -37,6 +37,7 @@ PARAMETERS: Final[Mapping[str, type[int] | type[float]]] = {
 }
 """Triton request parameters; `deadline_ms` comes from `timeout_s`."""
 
+FRAMES = "image_frames"
 MAX_MESSAGE_BYTES = 2**31 - 1  # gRPC's, in Triton and its client
 MESSAGE_OVERHEAD_BYTES = 2**16  # names, shapes and parameters
 
@@ -68,18 +69,19 @@ def build_request(
     reasoning: Sequence[str] | None = None,
     timeout_s: float | None = None,
     priority: int | None = None,
+    gpu: bool = False,
 ) -> Request:
-    """Checked tensors and parameters; a parameter that is None is left to the server.
+    """Checked tensors and parameters; a parameter that is None is left to the server. `gpu`: frames may lie there.
 
     Raises InvalidRequestError.
     """
     given = {name: _check_parameter(name, value) for name, value in parameters.items() if value is not None}
     if timeout_s is not None:
         timeout_s = check_timeout(timeout_s)
-    frames = check_frames(image_frames)
+    frames = check_frames(image_frames, gpu)
     xyz, rot = check_history(ego_history_xyz, ego_history_rot)
     inputs: dict[str, NDArray[Any]] = {
-        "encoded_frames" if frames.dtype == np.object_ else "image_frames": frames,
+        "encoded_frames" if frames.dtype == np.object_ else FRAMES: frames,
         "ego_history_xyz": xyz,
         "ego_history_rot": rot,
     }
@@ -101,12 +103,17 @@ def build_request(
     return Request(inputs, given, timeout_s, 0 if priority is None else check_priority(priority))
 
 
-def infer_inputs(request: Request) -> list[InferInput]:
-    """The request's tensors as Triton's client takes them."""
-    return [
-        InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
-        for name, array in request.inputs.items()
-    ]
+def infer_inputs(request: Request, region: str | None = None) -> list[InferInput]:
+    """The request's tensors as Triton's client takes them; `region`: name of the shared memory that has its frames."""
+    tensors = []
+    for name, array in request.inputs.items():
+        if region is not None and name == FRAMES:
+            shared = InferInput(name, list(array.shape), "UINT8")
+            tensors.append(shared.set_shared_memory(region, array.nbytes))
+        else:
+            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensors.append(tensor.set_data_from_numpy(array))
+    return tensors
 
 
 def cancel_input(request: Request) -> list[InferInput]:

@@ -49,6 +49,7 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.outputs = answer()
         self.fails_with = None
         self.requests = []
+        self.cuda_regions = {}
         self.uncounted = 0  # statistics that come before the last stage has counted
         self._server = grpc.server(ThreadPoolExecutor(4))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
@@ -86,6 +87,16 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             stats.compute_input.ns = stats.compute_infer.ns = stats.compute_output.ns = count * i * 1_000_000_000
         self.uncounted -= 1
         return response
+
+    def CudaSharedMemoryRegister(self, request, context):  # noqa: N802
+        if request.name in self.cuda_regions:
+            context.abort(grpc.StatusCode.ALREADY_EXISTS, f"shared memory region '{request.name}' already in manager")
+        self.cuda_regions[request.name] = (request.raw_handle, request.device_id, request.byte_size)
+        return service_pb2.CudaSharedMemoryRegisterResponse()
+
+    def CudaSharedMemoryUnregister(self, request, context):  # noqa: N802
+        del self.cuda_regions[request.name]
+        return service_pb2.CudaSharedMemoryUnregisterResponse()
 
     def ModelInfer(self, request, context):  # noqa: N802
         self.requests.append(request)

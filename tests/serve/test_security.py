@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
-from alpamayo_client import AlpamayoClient, Tls, UnavailableError
+from alpamayo_client import AlpamayoClient, InvalidRequestError, Tls, UnavailableError
 from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
 from tritonclient.utils import InferenceServerException
 
@@ -75,6 +75,18 @@ def test_what_clients_use_is_on(triton):
     triton.get_model_config("echo")
     triton.get_inference_statistics()
     triton.get_system_shared_memory_status()
+
+
+def test_shared_memory_can_be_closed(launch):
+    """Which the client says, and what to do."""
+    launched = launch("--", "--grpc-restricted-protocol=shared-memory:key=secret")
+    url = f"127.0.0.1:{launched.ports()['grpc']}"
+    frames, rotations = np.zeros((1, 1, 3, 64, 64), np.uint8), np.tile(np.eye(3), (16, 1, 1))
+    refusal = pytest.raises(InvalidRequestError, match=r"shared_memory: .* refuses it .*leave shared_memory out")
+    with AlpamayoClient(url, shared_memory="system") as client, refusal:
+        client.predict(frames, np.zeros((16, 3)), rotations)
+    assert not list(Path("/dev/shm").glob("alpamayo_client_*"))
+    assert launched.stop() == 0, launched.log
 
 
 def test_what_a_user_restricts_in_his_own_way_is_his():
