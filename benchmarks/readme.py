@@ -10,6 +10,7 @@ import handover
 import latency
 import load
 import memory
+import sending
 import soak
 import stages
 from alpamayo_demo.drive import table as closed_loop
@@ -24,6 +25,7 @@ TABLES = {  # by a result's "benchmark"
     "handover": handover.table,
     "memory": memory.table,
     "soak": soak.table,
+    "sending": sending.table,
     "export_memory": export_memory.table,
     "driving": driving.table,
     "closed_loop": closed_loop.table,

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from alpamayo_client import AlpamayoClient, Prediction
-from numpy.typing import NDArray
+from alpamayo_client.checks import EncodedFrames
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from alpamayo_demo.errors import check_between
@@ -51,7 +51,7 @@ def ask(
     sampling: Sampling,
     index: int,
     *,
-    frames: NDArray[np.uint8] | None = None,
+    frames: ArrayLike | EncodedFrames | None = None,
     thought: str | None = None,
 ) -> Prediction:
     """The answer to the scene with this index; other `frames` than its own, or a `thought` for all samples.
