@@ -228,7 +228,7 @@ def enlarged(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def table(result: Result) -> str:
-    """A row for every way; medians."""
+    """A row for every way; times are medians."""
     rows = [["", "frames, MB", "through gRPC, MB", "on the robot, ms", "call, ms", "outside the models, ms"]]
     rows[0] += ["decoding and resizing at the server, ms", "off the trajectories of raw frames, m: mean (most)"]
     rows[0] += [f"minADE@{result['trajectory']['samples']}, m"]
@@ -243,9 +243,9 @@ def table(result: Result) -> str:
     s, t = result["settings"], result["trajectory"]
     (cameras, frames, _, height, width), (*_, demo_height, demo_width) = s["frames"], t["frames"]
     note = (
-        f"Bytes and times: {cameras} x {frames} frames of {width} x {height}, noisy ones, p50 of {s['rounds']}; "
-        f"{s['checkpoint']}. Trajectories: {t['scenes']} held-out scenes of {t['checkpoint']}, its frames enlarged to "
-        f"{demo_width} x {demo_height}. JPEG of quality {s['jpeg_quality']}."
+        f"Bytes and times: {cameras} x {frames} frames of {width} x {height}, noisy ones, sent to "
+        f"{s['checkpoint']} {s['rounds']} times. Trajectories: {t['scenes']} held-out scenes of {t['checkpoint']}, its "
+        f"frames enlarged to {demo_width} x {demo_height}. JPEG of quality {s['jpeg_quality']}."
     )
     return "\n\n".join([markdown(rows), note, provenance(result)])
 

@@ -16,7 +16,6 @@ def test_every_way(repository, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sending, "CHECKPOINT", repository)  # nothing is to be trained, exported and judged here
     monkeypatch.setattr(sending, "make_cases", lambda *which: make_cases(*which)[:2])
     monkeypatch.setattr(sending, "ENLARGED", 6)
-
     output = tmp_path / "sending.json"
     assert sending.main([str(repository), "--rounds", "1", "--output", str(output)]) == 0
     printed, result = capsys.readouterr().out, json.loads(output.read_text())
