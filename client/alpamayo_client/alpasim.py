@@ -15,20 +15,12 @@ from numpy.typing import NDArray
 
 from .aio import AsyncAlpamayoClient
 from .alpasim_prediction import ModelPrediction, for_alpasim
+from .cameras import CAMERAS
 from .client import AlpamayoClient
 from .errors import InvalidRequestError
 from .rig_history import rig_history
+from .robot.resize import resize_for_model
 
-CAMERAS = (
-    "camera_cross_left_120fov",
-    "camera_front_wide_120fov",
-    "camera_cross_right_120fov",
-    "camera_rear_left_70fov",
-    "camera_rear_tele_30fov",
-    "camera_rear_right_70fov",
-    "camera_front_tele_30fov",
-)
-"""AlpaSim's names, in the order of the model's camera indices: that in which it wants to see them."""
 FRAMES = 4
 SEEDS = 2**53  # the server's are below
 START_S = 60.0
@@ -59,6 +51,7 @@ class AlpaSimModel:
         self.context_length = context_length
         self.output_frequency_hz = output_frequency_hz
         self._samples = samples
+        self._metadata: Mapping[str, Any] = {}
 
     @classmethod
     def from_config(
@@ -86,6 +79,7 @@ class AlpaSimModel:
         model = cls(model_cfg.checkpoint_path, camera_ids, context_length or FRAMES, output_frequency_hz, samples)
         with AlpamayoClient(model.url) as client:
             client.wait_until_ready(START_S)
+            model._metadata = client.metadata()
         return model
 
     def predict(self, prediction_input: Any) -> ModelPrediction:
@@ -133,7 +127,7 @@ class AlpaSimModel:
         }
 
     def _frames(self, images: Mapping[str, Sequence[tuple[int, Any]]]) -> NDArray[np.uint8]:
-        """(cameras, frames, 3, height, width)."""
+        """(cameras, frames, 3, height, width), as the model sees them: a tenth of the bytes."""
         counts = {camera: len(frames) for camera, frames in images.items()}
         if counts != dict.fromkeys(self.camera_ids, self.context_length):
             raise InvalidRequestError(
@@ -144,7 +138,7 @@ class AlpaSimModel:
         shapes = {image.shape for camera in pixels for image in camera}
         if len(shapes) > 1:
             raise InvalidRequestError(f"camera_images: got images of {sorted(shapes)}, wanted all of one size")
-        return np.moveaxis(np.array(pixels), -1, 2)
+        return resize_for_model(np.moveaxis(np.array(pixels), -1, 2), self._metadata)
 
 
 def _host_array(image: Any) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .checks import HISTORY_STEPS
 from .errors import InvalidRequestError
+from .robot.poses import interpolate, to_matrices
 
 STEP_US = 100_000
 
@@ -36,36 +37,7 @@ def rig_history(poses: Sequence[Any], t0_us: int) -> tuple[Array, Array]:
     ordered = [by_time[time] for time in times_us.tolist()]
     xyz = np.array([[pose.vec.x, pose.vec.y, pose.vec.z] for pose in ordered], dtype=np.float64)
     quaternions = np.array([[pose.quat.x, pose.quat.y, pose.quat.z, pose.quat.w] for pose in ordered], np.float64)
-    places = np.stack([np.interp(wanted_us, times_us, axis) for axis in xyz.T], axis=-1)
-    rotations = _matrices(_slerp(wanted_us, times_us, quaternions))
+    quaternions /= np.linalg.norm(quaternions, axis=-1, keepdims=True)
+    places, turns = interpolate(times_us, xyz, quaternions, wanted_us)
+    rotations = to_matrices(turns)
     return (places - places[-1]) @ rotations[-1], rotations[-1].T @ rotations
-
-
-def _slerp(wanted_us: NDArray[np.int64], times_us: NDArray[np.int64], quaternions: Array) -> Array:
-    """(n, 4) unit quaternions at `wanted_us`, all of them inside `times_us`, which is sorted."""
-    unit = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
-    after = np.searchsorted(times_us, wanted_us)
-    before = np.maximum(after - 1, 0)
-    share = (wanted_us - times_us[before]) / np.maximum(times_us[after] - times_us[before], 1)
-    start, end = unit[before], unit[after]
-    cosine = np.sum(start * end, axis=-1)
-    end = np.where(cosine[:, None] < 0, -end, end)  # q and -q are the same rotation: the nearer one
-    angle = np.arccos(np.minimum(np.abs(cosine), 1.0))
-    small = angle < 1e-6  # where sines vanish, the chord is the arc
-    sine = np.where(small, 1.0, np.sin(angle))
-    weight_start = np.where(small, 1 - share, np.sin((1 - share) * angle) / sine)
-    weight_end = np.where(small, share, np.sin(share * angle) / sine)
-    mixed = weight_start[:, None] * start + weight_end[:, None] * end
-    result: Array = mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
-    return result
-
-
-def _matrices(quaternions: Array) -> Array:
-    """(n, 3, 3) of unit quaternions (n, 4), x, y, z, w."""
-    x, y, z, w = quaternions.T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

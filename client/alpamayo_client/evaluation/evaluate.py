@@ -69,7 +69,7 @@ def _ask(
             settings = {"source": source.identity, "parameters": asking.parameters, "model": model}
             keep_settings(output / SETTINGS, settings, begun=bool(journal.answered))
             open_keys = [key for key in keys if key not in journal.answered]
-            await answer_all(client, source, open_keys, journal, asking, concurrency)
+            await answer_all(client, source, open_keys, journal, asking, concurrency, model)
 
     try:
         asyncio.run(ask())

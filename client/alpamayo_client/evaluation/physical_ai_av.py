@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cameras import REFERENCE_CAMERAS
 from ..checks import HISTORY_STEPS, WAYPOINTS
 from ..errors import InvalidRequestError
 from ..scene import Scene
@@ -18,12 +19,6 @@ from .source import SceneKey, Source
 
 STEP_US = 100_000
 FRAMES = 4
-CAMERAS = (  # by ascending camera index: 0, 1, 2 and 6
-    "camera_cross_left_120fov",
-    "camera_front_wide_120fov",
-    "camera_cross_right_120fov",
-    "camera_front_tele_30fov",
-)
 
 
 class PhysicalAiAv(Source):
@@ -82,7 +77,7 @@ class PhysicalAiAv(Source):
         """(4, 4, 3, height, width), as they are decoded."""
         times_us = t0_us + STEP_US * np.arange(1 - FRAMES, 1)
         cameras = []
-        for camera in CAMERAS:
+        for camera in REFERENCE_CAMERAS:
             video = self._dataset.get_clip_feature(clip_id, camera, maybe_stream=True)
             images, _ = video.decode_images_from_timestamps(times_us)
             video.close()

@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..aio import AsyncAlpamayoClient
+from ..checks import check_frames
 from ..connection import Patience
 from ..errors import AlpamayoError, UnavailableError
 from ..prediction import Prediction
+from ..robot.resize import resize_for_model
 from ..scene import Scene
 from .journal import Journal
 from .rows import answered_row, failed_row
@@ -39,8 +43,10 @@ async def answer_all(
     journal: Journal,
     asking: Asking,
     concurrency: int,
+    metadata: Mapping[str, Any],
 ) -> None:
-    """Writes a row per key to `journal`, as they come; `concurrency` scenes are held at a time.
+    """Writes a row per key to `journal`, as they come; `concurrency` scenes are held at a time, their pixels resized to
+    what the model of this `metadata` sees.
 
     A scene that cannot be read, or that the server refuses or fails on, is a row with its error. Raises
     UnavailableError once the server has been gone for `wait_s`; what was answered until then is in the journal.
@@ -51,16 +57,18 @@ async def answer_all(
 
         async def work() -> None:
             for key in remaining:
-                journal.append(await answer(client, source, key, asking))
+                journal.append(await answer(client, source, key, asking, metadata))
                 bar.update()
 
         await _together(work() for _ in range(concurrency))
 
 
-async def answer(client: AsyncAlpamayoClient, source: Source, key: SceneKey, asking: Asking) -> dict[str, Any]:
+async def answer(
+    client: AsyncAlpamayoClient, source: Source, key: SceneKey, asking: Asking, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
     """The row of one scene. Raises UnavailableError."""
     try:
-        scene = await asyncio.to_thread(source.load, key)
+        scene = await asyncio.to_thread(_load, source, key, metadata)
         start = time.monotonic()
         prediction = await _ask_patiently(client, scene, asking)
         return answered_row(key, scene, prediction, time.monotonic() - start)
@@ -70,18 +78,21 @@ async def answer(client: AsyncAlpamayoClient, source: Source, key: SceneKey, ask
         return failed_row(key, error)
 
 
+def _load(source: Source, key: SceneKey, metadata: Mapping[str, Any]) -> Scene:
+    scene = source.load(key)
+    frames = check_frames(scene.image_frames)
+    if frames.dtype != np.uint8:  # files
+        return scene
+    return replace(scene, image_frames=resize_for_model(frames, metadata))
+
+
 async def _ask_patiently(client: AsyncAlpamayoClient, scene: Scene, asking: Asking) -> Prediction:
     """A full queue, and a server that starts anew, are waited for."""
     patience: Patience | None = None
     while True:
         try:
             return await client.predict(
-                scene.image_frames,
-                scene.ego_history_xyz,
-                scene.ego_history_rot,
-                timeout_s=asking.timeout_s,
-                priority=asking.priority,
-                **asking.parameters,
+                scene, timeout_s=asking.timeout_s, priority=asking.priority, **asking.parameters
             )
         except UnavailableError as error:
             patience = patience or Patience(client.url, asking.wait_s)
