@@ -1,15 +1,73 @@
+"""The README's Python, run in its order, in one namespace."""
+
+import io
 import re
+import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+from alpamayo_client import NoPlanError
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-def test_the_readme_s_client_example(server, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert "localhost:8001" in code
-    names: dict = {}
-    exec(compile(code.replace("localhost:8001", server.grpc), "README.md", "exec"), names)
-    printed = capsys.readouterr().out.splitlines()
-    assert len([line for line in printed if "m after 6.4 s" in line]) == 6
+@pytest.fixture(scope="module")
+def names(server, tmp_path_factory):
+    """What the blocks have defined after the last, and what each printed."""
+    folder, namespace, printed = tmp_path_factory.mktemp("readme"), {}, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for block in BLOCKS:
+            lines = []
+            namespace["print"] = lambda *words, lines=lines: lines.append(" ".join(map(str, words)))
+            exec(compile(block.replace("localhost:8001", server.grpc), "README.md", "exec"), namespace)
+            printed.append(lines)
+    return namespace | {"printed": printed, "folder": folder}
+
+
+def test_a_request(names):
+    assert len([line for line in names["printed"][0] if "m after 6.4 s" in line]) == 6
     assert names["xyz"].shape == (1, 1, 6, 64, 3)
     assert (names["xyz"] == names["prediction"].pred_xyz).all()  # the identity: world = ego frame
+
+
+def test_frames_are_smaller_for_the_model(names):
+    assert names["small"].shape[:3] == (4, 4, 3)
+    assert names["small"].shape != names["image_frames"].shape
+
+
+def test_choosing(names):
+    shares = [line for line in names["printed"][3] if "%" in line]
+    assert shares
+    assert names["printed"][3][-1].endswith("m apart after 1, 3 and 6.4 s")
+
+
+def test_what_if(names):
+    assert names["comparison"].thoughts[1:] == ("Slow down for the vehicle ahead.", "")
+    assert (names["folder"] / "what_if.png").stat().st_size > 10_000
+
+
+def test_a_robot_drives(names):
+    """Poses and frames of a car that drives straight on in the world, up to now and beyond."""
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64)).save(file, "JPEG")
+    start_us = time.time_ns() // 1000 - 1_600_000
+    for tenth in range(17):
+        names["on_pose"](start_us + tenth * 100_000, [1e6 + tenth, 0, 0], [0, 0, 0, 1])
+        for camera in names["buffer"].cameras:
+            names["on_frame"](camera, start_us + tenth * 100_000, file.getvalue())
+    followed, stopped = [], []
+
+    def still_driving():
+        assert time.time_ns() // 1000 < start_us + 60_000_000
+        if len(stopped) > 3 and any("is" in str(why) and "old" in str(why) for why in stopped):
+            return False  # the observation has become too old: there are no new ones
+        return len(followed) < 3
+
+    names["drive"](still_driving, lambda xyz, yaw, speed: followed.append((xyz, yaw, speed)), stopped.append)
+    assert all(isinstance(why, NoPlanError) for why in stopped)
+    assert followed, stopped[-1]
+    assert np.abs(followed[0][0] - [1e6 + 16, 0, 0]).max() < 100
