@@ -53,7 +53,7 @@ def test_the_benchmark_s_table():
             "settings": {
                 "scenes": 17,
                 "first_seed": 3,
-                "usual": {"inference_steps": 10, "samples": 6, "temperature": 0.6},
+                "usual": {"inference_steps": 10, "samples": 6, "temperature": 0.6, "thinks": True},
             },
             "machine": MACHINE,
             "command": "command",
@@ -62,5 +62,5 @@ def test_the_benchmark_s_table():
         }
     )
     assert "| Euler steps 2 | 1.23 | 0.50 | 1.00 | 2.00 | 25 % | 99 % | 100 % | 3.2 | 123 |" in printed
-    assert "Euler steps 10, K 6, temperature 0.6. 17 held-out scenes, seeds from 3." in printed
+    assert "Euler steps 10, K 6, temperature 0.6, thinks True. 17 held-out scenes, seeds from 3." in printed
     assert "fp32 against bf16: not run: no GPU." in printed
