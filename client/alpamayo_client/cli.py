@@ -11,11 +11,10 @@ from .client import AlpamayoClient
 from .errors import AlpamayoError, InvalidRequestError
 from .evaluation import evaluate_command, view_command
 from .metrics import min_ade
-from .prediction import Prediction
 from .request import PARAMETERS
 from .scene import Scene
 from .server_info import StageTime
-from .text import printable
+from .text import printable, reasoning_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +32,8 @@ def predict(arguments: argparse.Namespace) -> None:
     """Ask for one scene; write what came back."""
     from .plot import save_picture  # before the server is asked: it needs an extra
 
+    if arguments.rerun:
+        from .looking.rerun_log import save_scene  # so does this
     output: Path = arguments.output
     scene = arguments.scene
     output.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,9 @@ def predict(arguments: argparse.Namespace) -> None:
         error_m = min_ade(prediction.pred_xyz, scene.ego_future_xyz)
         print(f"minADE@{prediction.cot.shape[2]}: {error_m:.3f} m")
     print(f"seed {prediction.seed}; wrote prediction.npz, reasoning.txt and prediction.png to {output}")
+    if arguments.rerun:
+        save_scene(arguments.rerun, scene, prediction)
+        print(f"wrote {arguments.rerun}")
 
 
 def metadata(arguments: argparse.Namespace) -> None:
@@ -68,17 +72,6 @@ def took(stages: dict[str, StageTime], whole_s: float) -> str:
     """Seconds per stage, a line each. Others' requests at the same time are in the mean."""
     lines = [f"{name:20} {time.mean_compute_s:8.3f} s" for name, time in stages.items()]
     return "\n".join([*lines, f"{'whole call':20} {whole_s:8.3f} s"])
-
-
-def reasoning_text(prediction: Prediction) -> str:
-    """A line per thought, which all sets share; safe to print."""
-    lines = [
-        f"thought {i}{'' if complete else ' (cut off)'}: {printable(thought)}\n"
-        for i, (thought, complete) in enumerate(
-            zip(prediction.cot[0, 0], prediction.reasoning_complete[0, 0], strict=True)
-        )
-    ]
-    return "".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=predict)
     ask.add_argument("--scene", type=_scene, required=True, help="an .npz, see alpamayo_client.Scene")
     ask.add_argument("--output", type=Path, required=True, help="folder for what comes back")
+    ask.add_argument("--rerun", type=Path, metavar="FILE.rrd", help="write a recording for the viewer of rerun.io too")
     ask.add_argument("--reasoning", action="append", metavar="TEXT", help="a given thought; once per sample")
 
     evaluate = commands.add_parser(
@@ -106,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=evaluate_command.run)
     evaluate_command.add_arguments(evaluate)
 
-    view = commands.add_parser("view", help="a page, for any browser, of an evaluation's worst cases")
+    view = commands.add_parser("view", help="an evaluation's worst cases: a page for any browser, or a recording")
     view.set_defaults(run=view_command.run)
     view_command.add_arguments(view)
 

@@ -12,8 +12,7 @@ from ..errors import AlpamayoError
 from ..plot import save_picture
 from ..text import printable
 from .results import read_failed, read_settings, read_worst
-from .rows import to_prediction
-from .schema import WHOLE_MIN_ADE_COLUMN
+from .rows import case_title, to_prediction
 from .source import SceneKey, Source
 from .summary import count_lines, statistics_table, statistics_titles, summarize
 
@@ -67,9 +66,7 @@ def _parts(results: Path, source: Source, worst: int) -> Iterator[str]:
 
 def _case(place: int, row: dict[str, Any], source: Source) -> Iterator[str]:
     key, prediction = SceneKey(row["scene_id"], row["t0_us"]), to_prediction(row)
-    error_m = row[WHOLE_MIN_ADE_COLUMN]
-    error = "" if error_m is None else f": minADE@{row['num_traj_samples']} {error_m:.2f} m"
-    yield f"<section><h3>{place}. {_text(str(key))}{error}</h3>"
+    yield f"<section><h3>{escape(case_title(place, row))}</h3>"
     try:
         file = io.BytesIO()
         save_picture(file, source.load(key), prediction)

@@ -8,7 +8,8 @@ import numpy as np
 from ..metrics import comfort, min_ade_by_horizon, min_fde, miss_rate
 from ..prediction import Prediction
 from ..scene import Scene
-from .schema import MIN_ADE_COLUMNS
+from ..text import printable
+from .schema import MIN_ADE_COLUMNS, WHOLE_MIN_ADE_COLUMN
 from .source import SceneKey
 
 
@@ -60,6 +61,13 @@ def to_prediction(row: Mapping[str, Any]) -> Prediction:
         seed=row["seed"],
         denoiser_runner=row["denoiser_runner"],
     )
+
+
+def case_title(place: int, row: Mapping[str, Any]) -> str:
+    """Which of the worst cases it is, and how bad it is if that is known: one line, safe to print."""
+    error_m = row[WHOLE_MIN_ADE_COLUMN]
+    error = "" if error_m is None else f": minADE@{row['num_traj_samples']} {error_m:.2f} m"
+    return printable(f"{place}. {SceneKey(row['scene_id'], row['t0_us'])}{error}")
 
 
 def _errors(scene: Scene, prediction: Prediction) -> dict[str, float]:
