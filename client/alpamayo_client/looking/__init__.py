@@ -1,6 +1,6 @@
 """Scenes and predictions in the viewer of Rerun (rerun.io). Needs the extra `rerun`."""
 
 try:
-    import rerun as _  # here, once for all modules of this package
+    import rerun  # noqa: F401  here, once for all modules of this package
 except ImportError as error:
     raise ImportError(f"recordings need more packages ({error}): pip install 'alpamayo-client[rerun]'") from error
