@@ -18,7 +18,7 @@ CASE = golden_case("sampled")
 ASKED = {"num_traj_samples": 2, "num_traj_sets": 2, "max_generation_length": 8, "inference_steps": 2, "seed": 9}
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in ASKED.items()]
 T0_US = 1_760_000_000_123_456
-FORWARD_LEFT_UP = [5, 4, 1]  # Rerun's numbers for directions
+FORWARD_LEFT_UP, RIGHT_FORWARD_UP = [5, 4, 1], [3, 5, 1]  # Rerun's numbers for directions
 TURNED_LEFT = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
 
 
@@ -54,6 +54,11 @@ class Recording:
         times_us = (time.value // 1000 for time in table["time"])
         values = zip(times_us, table.column(1).to_pylist(), strict=True)
         return {time_us: value for time_us, value in values if value is not None}
+
+    def axes(self, entity):
+        """At all times."""
+        view = self._file.view(index="time", contents=entity)
+        return view.select_static(columns=[f"{entity}:ViewCoordinates"]).read_all().column(0).to_pylist()[0][0]
 
     def strips(self, entity, t0_us):
         return np.array(self.values(entity, "LineStrip3D")[t0_us], np.float32)
@@ -122,7 +127,7 @@ def test_one_scene_is_at_its_world_s_origin(recording):
     assert recording.values("/ego", "Translation3D") == {T0_US: [[0, 0, 0]]}
     columns = recording.values("/ego", "TransformMat3x3")[T0_US]
     np.testing.assert_array_equal(np.reshape(columns, (3, 3)).T, TURNED_LEFT)
-    assert recording.values("/ego", "ViewCoordinates")[T0_US] == [FORWARD_LEFT_UP]
+    assert recording.axes("/") == RIGHT_FORWARD_UP
 
 
 def test_scenes_of_a_drive_in_one_recording(scene, prediction, tmp_path):
@@ -167,6 +172,7 @@ def test_an_evaluation(server, scene, tmp_path):
     assert sorted(recording.values("/cameras/0", "Blob")) == [900_000, 1_000_000]
     assert recording.values("/", "ClearIsRecursive") == {500_000: [True], 1_500_000: [True]}  # the case before
     assert recording.values("/ego", "Translation3D") == {}  # the cases share no world
+    assert recording.axes("/ego") == FORWARD_LEFT_UP
 
 
 @pytest.mark.parametrize("options", [[], ["--rerun", "a.rrd", "--output", "a.html"]], ids=["neither", "both"])

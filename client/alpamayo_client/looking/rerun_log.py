@@ -22,9 +22,9 @@ TIMELINE = "time"
 LATEST_US = 9 * 10**15  # 285 years: Rerun counts nanoseconds in 64 bits
 JPEG_QUALITY = 95
 PNG = b"\x89PNG"
-CHOSEN: dict[str, Any] = {"colors": [255, 150, 30], "radii": 0.12}
-DRIVEN: dict[str, Any] = {"colors": [235, 235, 235], "radii": 0.06}
-HISTORY: dict[str, Any] = {"colors": [130, 130, 130], "radii": 0.06}
+CHOSEN: dict[str, Any] = {"colors": [255, 150, 30], "radii": rr.Radius.ui_points(4)}
+DRIVEN: dict[str, Any] = {"colors": [235, 235, 235]}
+HISTORY: dict[str, Any] = {"colors": [130, 130, 130]}
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def log_scene(
         are.
     ego/history, ego/trajectories, ego/chosen, ego/driven: at t0, metres, in the ego frame at t0 (x forward, y left, z
         up). All trajectories, set after set, with a colour per thought; the chosen one is `prediction.medoid()`.
-    ego: at t0, the pose in the scene's world, if it knows one; either all scenes of a recording do, or none.
+    ego: at t0, the pose in the scene's world (z up), if it knows one; either all scenes of a recording do, or none.
     thoughts: at t0, a line per thought.
 
     t0_us: where t0 is on the timeline, microseconds; None: the scene's `t0_us`, or 0 if it has none.
@@ -78,8 +78,10 @@ def log_scene(
     origin_m = finite("world_origin_m", np.zeros(3) if world_origin_m is None else world_origin_m, (3,))
     _log_cameras(recording, scene, t0_us)
     set_time(recording, t0_us)
-    recording.log("ego", rr.ViewCoordinates.FLU, static=True)
-    if scene.ego_to_world is not None:
+    if scene.ego_to_world is None:
+        recording.log("ego", rr.ViewCoordinates.FLU, static=True)
+    else:
+        recording.log("/", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         pose = check_rigid("ego_to_world", scene.ego_to_world)
         recording.log("ego", rr.Transform3D(translation=pose[:3, 3] - origin_m, mat3x3=pose[:3, :3]))
     _log_trajectories(recording, scene, prediction)
@@ -111,7 +113,7 @@ def _log_trajectories(recording: rr.RecordingStream, scene: Scene, prediction: P
     )
     chosen = prediction.medoid()
     recording.log("ego/chosen", rr.LineStrips3D([prediction.pred_xyz[0][chosen]], labels=[_name(chosen)], **CHOSEN))
-    # None is logged too: that of the scene before would stay.
+    # An unknown future is logged too: that of the scene before would stay.
     driven = [] if scene.ego_future_xyz is None else [check_future(scene.ego_future_xyz)]
     recording.log("ego/driven", rr.LineStrips3D(driven, **DRIVEN))
 
