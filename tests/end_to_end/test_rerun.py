@@ -92,13 +92,13 @@ def recording(server, scene, tmp_path_factory):
 
 def test_trajectories(recording, prediction, scene):
     xyz = prediction.pred_xyz[0]
-    np.testing.assert_array_equal(recording.strips("/ego/trajectories", T0_US), xyz.reshape(4, 64, 3))
-    np.testing.assert_array_equal(recording.strips("/ego/chosen", T0_US), xyz[prediction.medoid()][None])
-    np.testing.assert_array_equal(recording.strips("/ego/driven", T0_US), [scene.ego_future_xyz])
-    np.testing.assert_allclose(recording.strips("/ego/history", T0_US), CASE["ego_history_xyz"][0])
-    assert recording.values("/ego/trajectories", "ClassId") == {T0_US: [0, 1, 0, 1]}  # a colour per thought
+    np.testing.assert_array_equal(recording.strips("/world/ego/trajectories", T0_US), xyz.reshape(4, 64, 3))
+    np.testing.assert_array_equal(recording.strips("/world/ego/chosen", T0_US), xyz[prediction.medoid()][None])
+    np.testing.assert_array_equal(recording.strips("/world/ego/driven", T0_US), [scene.ego_future_xyz])
+    np.testing.assert_allclose(recording.strips("/world/ego/history", T0_US), CASE["ego_history_xyz"][0])
+    assert recording.values("/world/ego/trajectories", "ClassId") == {T0_US: [0, 1, 0, 1]}  # a colour per thought
     set_, sample = prediction.medoid()
-    assert recording.values("/ego/chosen", "Text") == {T0_US: [f"set {set_}, thought {sample}"]}
+    assert recording.values("/world/ego/chosen", "Text") == {T0_US: [f"set {set_}, thought {sample}"]}
 
 
 def test_thoughts(recording, prediction):
@@ -124,10 +124,10 @@ def test_every_image_at_its_time(recording):
 
 
 def test_one_scene_is_at_its_world_s_origin(recording):
-    assert recording.values("/ego", "Translation3D") == {T0_US: [[0, 0, 0]]}
-    columns = recording.values("/ego", "TransformMat3x3")[T0_US]
+    assert recording.values("/world/ego", "Translation3D") == {T0_US: [[0, 0, 0]]}
+    columns = recording.values("/world/ego", "TransformMat3x3")[T0_US]
     np.testing.assert_array_equal(np.reshape(columns, (3, 3)).T, TURNED_LEFT)
-    assert recording.axes("/") == RIGHT_FORWARD_UP
+    assert recording.axes("/world") == RIGHT_FORWARD_UP
 
 
 def test_scenes_of_a_drive_in_one_recording(scene, prediction, tmp_path):
@@ -144,9 +144,9 @@ def test_scenes_of_a_drive_in_one_recording(scene, prediction, tmp_path):
         log_scene(recording, second, prediction)  # neither knows a time
     drive = Recording(tmp_path / "drive.rrd")
     positions = {T0_US: [[0, 0, -7]], T0_US + 1_000_000: [[0, 3, -7]]}
-    assert drive.values("/ego", "Translation3D").items() >= positions.items()
-    assert len(drive.strips("/ego/driven", T0_US)) == 1
-    assert len(drive.strips("/ego/driven", T0_US + 1_000_000)) == 0
+    assert drive.values("/world/ego", "Translation3D").items() >= positions.items()
+    assert len(drive.strips("/world/ego/driven", T0_US)) == 1
+    assert len(drive.strips("/world/ego/driven", T0_US + 1_000_000)) == 0
     assert bytes(drive.values("/cameras/0", "Blob")[T0_US + 1_000_000][0]) == image.getvalue()
     assert drive.values("/cameras/0", "MediaType")[T0_US + 1_000_000] == ["image/png"]
     assert sorted(drive.values("/thoughts", "Text")) == [0, T0_US, T0_US + 1_000_000]
@@ -168,11 +168,11 @@ def test_an_evaluation(server, scene, tmp_path):
     assert cases[1_000_000][0].startswith("1. far: minADE@2 ")
     assert cases[2_000_000][0].startswith("2. near: minADE@2 ")
     assert "near.npz" in cases[2_000_000][0].splitlines()[1]
-    assert list(recording.values("/ego/chosen", "LineStrip3D")) == [1_000_000]
+    assert list(recording.values("/world/ego/chosen", "LineStrip3D")) == [1_000_000]
     assert sorted(recording.values("/cameras/0", "Blob")) == [900_000, 1_000_000]
     assert recording.values("/", "ClearIsRecursive") == {500_000: [True], 1_500_000: [True]}  # the case before
-    assert recording.values("/ego", "Translation3D") == {}  # the cases share no world
-    assert recording.axes("/ego") == FORWARD_LEFT_UP
+    assert recording.values("/world/ego", "Translation3D") == {}  # the cases share no world
+    assert recording.axes("/world") == FORWARD_LEFT_UP
 
 
 @pytest.mark.parametrize("options", [[], ["--rerun", "a.rrd", "--output", "a.html"]], ids=["neither", "both"])

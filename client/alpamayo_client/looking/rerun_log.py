@@ -23,7 +23,7 @@ LATEST_US = 9 * 10**15  # 285 years: Rerun counts nanoseconds in 64 bits
 JPEG_QUALITY = 95
 PNG = b"\x89PNG"
 CHOSEN: dict[str, Any] = {"colors": [255, 150, 30], "radii": rr.Radius.ui_points(4)}
-DRIVEN: dict[str, Any] = {"colors": [235, 235, 235]}
+DRIVEN: dict[str, Any] = {"colors": [220, 60, 220]}
 HISTORY: dict[str, Any] = {"colors": [130, 130, 130]}
 
 
@@ -63,9 +63,10 @@ def log_scene(
 
     cameras/N: the images, each at its own time, 0.1 s apart, the newest at t0. Pixels become JPEG, files stay as they
         are.
-    ego/history, ego/trajectories, ego/chosen, ego/driven: at t0, metres, in the ego frame at t0 (x forward, y left, z
-        up). All trajectories, set after set, with a colour per thought; the chosen one is `prediction.medoid()`.
-    ego: at t0, the pose in the scene's world (z up), if it knows one; either all scenes of a recording do, or none.
+    world/ego/history, trajectories, chosen, driven: at t0, metres, in the ego frame at t0 (x forward, y left, z up).
+        All trajectories, set after set, with a colour per thought; the chosen one is `prediction.medoid()`.
+    world/ego: at t0, the pose in the scene's world (z up), if it knows one; without, the world is the ego frame.
+        Either all scenes of a recording know theirs, or none.
     thoughts: at t0, a line per thought.
 
     t0_us: where t0 is on the timeline, microseconds; None: the scene's `t0_us`, or 0 if it has none.
@@ -79,11 +80,11 @@ def log_scene(
     _log_cameras(recording, scene, t0_us)
     set_time(recording, t0_us)
     if scene.ego_to_world is None:
-        recording.log("ego", rr.ViewCoordinates.FLU, static=True)
+        recording.log("world", rr.ViewCoordinates.FLU, static=True)
     else:
-        recording.log("/", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        recording.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         pose = check_rigid("ego_to_world", scene.ego_to_world)
-        recording.log("ego", rr.Transform3D(translation=pose[:3, 3] - origin_m, mat3x3=pose[:3, :3]))
+        recording.log("world/ego", rr.Transform3D(translation=pose[:3, 3] - origin_m, mat3x3=pose[:3, :3]))
     _log_trajectories(recording, scene, prediction)
     recording.log("thoughts", rr.TextDocument(reasoning_text(prediction)))
 
@@ -100,10 +101,10 @@ def _log_cameras(recording: rr.RecordingStream, scene: Scene, t0_us: int) -> Non
 
 def _log_trajectories(recording: rr.RecordingStream, scene: Scene, prediction: Prediction) -> None:
     history, _ = check_history(scene.ego_history_xyz, scene.ego_history_rot)
-    recording.log("ego/history", rr.LineStrips3D([history], **HISTORY))
+    recording.log("world/ego/history", rr.LineStrips3D([history], **HISTORY))
     indices = list(np.ndindex(prediction.cot.shape[1:]))
     recording.log(
-        "ego/trajectories",
+        "world/ego/trajectories",
         rr.LineStrips3D(
             [prediction.pred_xyz[0][index] for index in indices],
             class_ids=[sample for _, sample in indices],
@@ -112,10 +113,12 @@ def _log_trajectories(recording: rr.RecordingStream, scene: Scene, prediction: P
         ),
     )
     chosen = prediction.medoid()
-    recording.log("ego/chosen", rr.LineStrips3D([prediction.pred_xyz[0][chosen]], labels=[_name(chosen)], **CHOSEN))
+    recording.log(
+        "world/ego/chosen", rr.LineStrips3D([prediction.pred_xyz[0][chosen]], labels=[_name(chosen)], **CHOSEN)
+    )
     # An unknown future is logged too: that of the scene before would stay.
     driven = [] if scene.ego_future_xyz is None else [check_future(scene.ego_future_xyz)]
-    recording.log("ego/driven", rr.LineStrips3D(driven, **DRIVEN))
+    recording.log("world/ego/driven", rr.LineStrips3D(driven, **DRIVEN))
 
 
 def _name(index: tuple[int, ...]) -> str:
