@@ -114,6 +114,11 @@ def _left_behind(launcher: int) -> list[str]:
     return found
 
 
+def heed_ctrl_c() -> None:
+    """For a process that is to be interrupted, before it starts: a parent in the background has switched it off."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Returns once `condition()` is true; fails after a time that no machine should need."""
     end = time.monotonic() + START_S

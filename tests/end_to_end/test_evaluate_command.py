@@ -23,7 +23,7 @@ import pytest
 from alpamayo_client.evaluation.physical_ai_av import PhysicalAiAv
 from alpamayo_client.metrics import min_ade_by_horizon
 
-from .live_server import SCRIPTS, until
+from .live_server import SCRIPTS, heed_ctrl_c, until
 
 ASKED = {"num_traj_samples": 2, "max_generation_length": 16, "inference_steps": 2, "seed": 9}
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -133,7 +133,9 @@ def test_a_run_that_is_stopped_goes_on(server, command, folder, tmp_path):
 
 def stop(command, folder, how, before=()):
     """The journal's lines, after a run that `how` stops when it has written one; what it says."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=heed_ctrl_c
+    ) as process:
         until(lambda: len(journal_lines(folder)) > len(before), "an answer")
         how(process)
         _, error = process.communicate(timeout=60)

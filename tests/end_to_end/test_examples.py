@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from .conftest import LONG_THOUGHTS
-from .live_server import until
+from .live_server import heed_ctrl_c, until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCENE = EXAMPLES / "scene"
@@ -124,7 +124,11 @@ def test_ctrl_c_stops_the_server_s_work(server, program):
         return server.metric("alpamayo_requests_total", model="alpamayo_reasoner", outcome="cancelled")
 
     before = cancelled()
-    process = subprocess.Popen([*program, server.http, SCENE, json.dumps(LONG_THOUGHTS)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*program, server.http, SCENE, json.dumps(LONG_THOUGHTS)],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
+    )
     try:
         until(lambda: server.metric("alpamayo_requests_in_progress", model="alpamayo_reasoner") == 1, "its begin")
         process.send_signal(signal.SIGINT)

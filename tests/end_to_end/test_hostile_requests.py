@@ -13,6 +13,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from .conftest import SMALL
+from .live_server import until
 from .test_http import body
 from .test_refused_requests import (
     ACTIONS,
@@ -178,7 +179,7 @@ def test_the_largest_picture_in_the_fewest_bytes(triton, assert_still_serving):
 
 @pytest.mark.parametrize(("offset", "size"), [(192, 192), (2**40, 192), (-1, 192), (100, 192), (0, 2**62), (0, 100)])
 def test_shared_memory_beyond_its_region(triton, assert_still_serving, offset, size):
-    name = f"history_{offset}_{size}"  # stays registered: Triton may hold it a moment longer than the call
+    name = f"history_{offset}_{size}"
     region = shared_memory.create_shared_memory_region(name, f"/alpamayo_test_{name}", XYZ.nbytes)
     try:
         shared_memory.set_shared_memory_region(region, [XYZ])
@@ -190,8 +191,19 @@ def test_shared_memory_beyond_its_region(triton, assert_still_serving, offset, s
             triton.infer("alpamayo", [positions, *others])
         assert refusal.value.status() == "StatusCode.INVALID_ARGUMENT", refusal.value
     finally:
+        until(lambda: is_unregistered(triton, name), "Triton, which holds it a moment longer than the call")
         shared_memory.destroy_shared_memory_region(region)
     assert_still_serving()
+
+
+def is_unregistered(triton, region) -> bool:
+    try:
+        triton.unregister_system_shared_memory(region)
+    except InferenceServerException as error:
+        if "in use" in str(error):
+            return False
+        raise
+    return True
 
 
 def test_refusals_leave_no_shared_memory_behind(triton, server, assert_still_serving):
