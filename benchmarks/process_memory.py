@@ -15,11 +15,11 @@ from typing import Any
 import pynvml
 import torch
 from alpamayo_demo.errors import DemoError
-from alpamayo_export.repository import DENOISER, REASONER, UNICYCLE
+from alpamayo_export.repository import CANCEL, DENOISER, REASONER, UNICYCLE
 from alpamayo_serve.children import children
 
 SERVER = "tritonserver"
-PROCESSES = (SERVER, REASONER, DENOISER, UNICYCLE)
+PROCESSES = (SERVER, REASONER, DENOISER, UNICYCLE, CANCEL)
 STUB = "triton_python_backend_stub"
 INTERVAL_S = 0.02  # between two readings
 
