@@ -4,15 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from tritonclient.grpc import InferInput
+from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
-from .errors import triton_errors
+from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Budget, Patience, Tls, channel
+from .errors import TimedOutError, triton_errors
 from .prediction import Prediction, parse_response
 from .request import FRAMES, Request, cancel_input, infer_inputs
 from .scene import Scene
@@ -28,18 +28,29 @@ from .server_info import (
 )
 from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
 
+Outcome = TypeVar("Outcome")
+
 
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block.
 
-    The server stops working, within a token or an Euler step, on a `predict` whose task is cancelled.
+    The server stops working, within a token or an Euler step, on a `predict` whose task is cancelled: it has been told
+    so (or was silent for a second) when the task ends.
     """
 
-    def __init__(self, url: str, tls: Tls | None = None, shared_memory: Kind | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        tls: Tls | None = None,
+        shared_memory: Kind | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """See AlpamayoClient."""
-        super().__init__(url, shared_memory)
+        super().__init__(url, headers, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._triton.register_plugin(self._headers)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "AsyncAlpamayoClient":
         return self
@@ -48,51 +59,70 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
         await self.close()
 
     async def close(self) -> None:
-        """Give the connection back, and shared memory."""
-        await asyncio.gather(*self._cancelling)
-        if self._shared is not None:
-            self._shared.close()
-            await self._forget(self._shared.retired())
-        await self._triton.close()
+        """Give the connection back, and shared memory; what still waits for an answer is cancelled."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for call in self._calls:
+                call.cancel()
+            if ending := self._calls | self._telling:
+                await asyncio.wait(ending)
+            if self._shared is not None:
+                self._shared.close()
+                await self._forget(FORGET_S)
+        finally:
+            await self._triton.close()
 
     async def _infer(self, request: Request, scene: Scene | None) -> Prediction:
+        self._check_open()
+        # In a task that is this client's own, so that closing it can end it; who waits for it ends it too.
+        return parse_response(await _kept(self._calls, self._ask(request)), scene)
+
+    async def _ask(self, request: Request) -> InferResult:
+        budget = Budget(request.timeout_s)
         try:
-            async with self._inputs(request) as inputs:
+            async with self._inputs(request, budget) as inputs:
                 with triton_errors(self.url, request.timeout_s):
                     result = await self._triton.infer(
                         ENSEMBLE,
                         inputs,
                         request_id=request.id,
                         parameters=dict(request.parameters),
-                        client_timeout=request.timeout_s,
+                        client_timeout=budget.left_s(),
                         priority=request.priority,
                         timeout=request.queue_timeout_us,
                     )
-        except asyncio.CancelledError:  # nobody waits: neither does this
-            task = asyncio.create_task(self._cancel(request))
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
+        except TimedOutError:  # the server's own clock started when it began to work on it
+            _kept(self._telling, self._tell(request))
             raise
-        return parse_response(result, scene)
+        except asyncio.CancelledError:  # here and now: the loop may end with whoever gave up
+            await self._tell(request)
+            raise
+        await self._forget(0)
+        return result
 
     @asynccontextmanager
-    async def _inputs(self, request: Request) -> AsyncIterator[list[InferInput]]:
+    async def _inputs(self, request: Request, budget: Budget) -> AsyncIterator[list[InferInput]]:
         """See AlpamayoClient._inputs."""
         if self._shared is None or FRAMES not in request.inputs:
             yield infer_inputs(request)
             return
         with self._shared.holding(request.inputs[FRAMES]) as region:
-            await self._forget(self._shared.retired())
-            timeout_s = request.timeout_s or CONTROL_CALL_S
-            with registering(self.url, timeout_s):
-                await region.register(self._triton, timeout_s)
+            with registering(self.url, request.timeout_s or CONTROL_CALL_S):
+                await region.register(self._triton, budget.control_s())
             yield infer_inputs(request, region.name)
 
-    async def _forget(self, regions: list[Region]) -> None:
-        end = time.monotonic() + FORGET_S
-        for region in regions:
-            while not await self._is_forgotten(region) and time.monotonic() < end:
-                await asyncio.sleep(SETTLE_POLL_S)
+    async def _forget(self, wait_s: float) -> None:
+        """See AlpamayoClient._forget."""
+        if self._shared is None:
+            return
+        end, regions = time.monotonic() + wait_s, self._shared.take_freed()
+        while regions := [it for it in regions if not await self._is_forgotten(it)]:
+            if time.monotonic() >= end:
+                break
+            await asyncio.sleep(SETTLE_POLL_S)
+        self._shared.freed += regions
 
     async def _is_forgotten(self, region: Region) -> bool:
         try:
@@ -101,8 +131,9 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
             return not may_soon_be_unregistered(error)
         return True
 
-    async def _cancel(self, request: Request) -> None:
-        with suppress(InferenceServerException):
+    async def _tell(self, request: Request) -> None:
+        """That nobody waits any more. Whatever becomes of it, the caller has an error of his own."""
+        with suppress(Exception):
             await self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
@@ -142,3 +173,11 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
 
     async def _config(self) -> Any:
         return (await self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S)).config
+
+
+def _kept(tasks: set[asyncio.Task[Outcome]], work: Coroutine[Any, Any, Outcome]) -> asyncio.Task[Outcome]:
+    """A task that does it, in `tasks` while it does."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

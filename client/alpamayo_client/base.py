@@ -1,13 +1,13 @@
 """What both clients share: the call, up to the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from numpy.typing import ArrayLike
 
 from .checks import EncodedFrames
-from .connection import check_url
+from .connection import Headers, check_url
 from .errors import InvalidRequestError
 from .request import Request, build_request
 from .scene import Scene
@@ -19,10 +19,16 @@ Answer = TypeVar("Answer")
 class BaseClient(ABC, Generic[Answer]):
     """`predict`, up to the network; `Answer` is a Prediction, or what is awaited for one."""
 
-    def __init__(self, url: str, shared_memory: Kind | None) -> None:
-        """`url`: host:port of the server's gRPC endpoint. Connects with the first call."""
+    def __init__(self, url: str, headers: Mapping[str, str] | None, shared_memory: Kind | None) -> None:
+        """See AlpamayoClient."""
         self.url = check_url(url)
+        self._headers = Headers(headers or {})
         self._shared = None if shared_memory is None else SharedFrames(shared_memory)
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidRequestError(f"this client of {self.url} is closed: make another")
 
     def predict(
         self,
@@ -56,7 +62,7 @@ class BaseClient(ABC, Generic[Answer]):
         noise: (sets x samples, 64, 2), what the denoiser starts from; trajectory = set x num_traj_samples + sample.
         reasoning: thoughts that are given, one per sample. With a larger `num_traj_samples` they are the last samples',
             and those before them are generated, just as they would be without.
-        timeout_s: seconds for the whole call; the server stops working on it too.
+        timeout_s: seconds for the whole call; the server stops working on it too, within a token or an Euler step.
         priority: 1 goes before 2, the default, and 2 before 3, when requests have to wait at the server.
 
         None leaves a parameter to the server: num_traj_samples=1 (thoughts, each with a trajectory),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -9,8 +10,8 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
-from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Patience, Tls, channel
-from .errors import triton_errors
+from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Budget, Patience, Tls, channel
+from .errors import AlpamayoError, TimedOutError, triton_errors
 from .prediction import Prediction, parse_response
 from .request import FRAMES, Request, cancel_input, infer_inputs
 from .scene import Scene
@@ -28,16 +29,31 @@ from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
 
 
 class AlpamayoClient(BaseClient[Prediction]):
-    """Blocking client of one server. Use it from one thread; `close()` it, or use it in a `with` block."""
+    """Blocking client of one server. Use it from one thread; `close()` it, or use it in a `with` block.
 
-    def __init__(self, url: str, tls: Tls | None = None, shared_memory: Kind | None = None) -> None:
-        """`url`: host:port of the server's gRPC endpoint; without `tls`, the connection is not encrypted.
+    Whatever ends a `predict` before its answer (a timeout, Ctrl-C, an exception from elsewhere) ends the server's work
+    on it too, within a token or an Euler step.
+    """
 
-        `shared_memory`: how pixels reach a server on this machine without passing through gRPC: "system" through
-        /dev/shm, "cuda" through GPU 0 (extra `cuda`). Encoded images go through gRPC all the same.
+    def __init__(
+        self,
+        url: str,
+        tls: Tls | None = None,
+        shared_memory: Kind | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connects with the first call. Raises InvalidRequestError.
+
+        url: host:port of the server's gRPC endpoint.
+        tls: without it, the connection is not encrypted.
+        shared_memory: how pixels reach a server on this machine without passing through gRPC: "system" through
+            /dev/shm, "cuda" through GPU 0 (extra `cuda`). Encoded images go through gRPC all the same.
+        headers: sent along with every call, such as {"triton-grpc-protocol-key": "the secret"}.
         """
-        super().__init__(url, shared_memory)
+        super().__init__(url, headers, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
+        self._triton.register_plugin(self._headers)
+        self._telling: set[Future[None]] = set()
 
     def __enter__(self) -> "AlpamayoClient":
         return self
@@ -46,48 +62,77 @@ class AlpamayoClient(BaseClient[Prediction]):
         self.close()
 
     def close(self) -> None:
-        """Give the connection back, and shared memory."""
-        if self._shared is not None:
-            self._shared.close()
-            self._forget(self._shared.retired())
-        self._triton.close()
+        """Give the connection back, and shared memory. It can be closed more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            wait(self._telling, CANCEL_S)
+            if self._shared is not None:
+                self._shared.close()
+                self._forget(FORGET_S)
+        finally:
+            self._triton.close()
 
     def _infer(self, request: Request, scene: Scene | None) -> Prediction:
+        self._check_open()
+        budget = Budget(request.timeout_s)
         try:
-            with self._inputs(request) as inputs, triton_errors(self.url, request.timeout_s):
+            with self._inputs(request, budget) as inputs, triton_errors(self.url, request.timeout_s):
                 result = self._triton.infer(
                     ENSEMBLE,
                     inputs,
                     request_id=request.id,
                     parameters=dict(request.parameters),
-                    client_timeout=request.timeout_s,
+                    client_timeout=budget.left_s(),
                     priority=request.priority,
                     timeout=request.queue_timeout_us,
                 )
-        except (KeyboardInterrupt, SystemExit):  # of who waits
-            with suppress(InferenceServerException):
+        except TimedOutError:  # the server's own clock started when it began to work on it
+            self._begin_to_tell(request)
+            raise
+        except AlpamayoError:
+            raise
+        except BaseException:  # Ctrl-C, or whatever else ends the waiting
+            with suppress(Exception):
                 self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
             raise
+        self._forget(0)
         return parse_response(result, scene)
 
+    def _begin_to_tell(self, request: Request) -> None:
+        """That nobody waits any more; its caller does not wait for this either."""
+        told: Future[None] = Future()
+
+        def done(result: object, error: object) -> None:
+            told.set_result(None)
+
+        with suppress(Exception):  # he has an error of his own
+            self._triton.async_infer(CANCEL, cancel_input(request), done, client_timeout=CANCEL_S, priority=1)
+            self._telling = {it for it in self._telling if not it.done()} | {told}
+
     @contextmanager
-    def _inputs(self, request: Request) -> Iterator[list[InferInput]]:
+    def _inputs(self, request: Request, budget: Budget) -> Iterator[list[InferInput]]:
         """The request's tensors, for the block: its frames in shared memory, if they are to go there."""
         if self._shared is None or FRAMES not in request.inputs:
             yield infer_inputs(request)
             return
         with self._shared.holding(request.inputs[FRAMES]) as region:
-            self._forget(self._shared.retired())
-            timeout_s = request.timeout_s or CONTROL_CALL_S
-            with registering(self.url, timeout_s):  # each time: the server may be another one by now
-                region.register(self._triton, timeout_s)
+            # Each time: the server may be another one by now.
+            with registering(self.url, request.timeout_s or CONTROL_CALL_S):
+                region.register(self._triton, budget.control_s())
             yield infer_inputs(request, region.name)
 
-    def _forget(self, regions: list[Region]) -> None:
-        end = time.monotonic() + FORGET_S
-        for region in regions:
-            while not self._is_forgotten(region) and time.monotonic() < end:
-                time.sleep(SETTLE_POLL_S)
+    def _forget(self, wait_s: float) -> None:
+        """Have the server let go of what is freed: now, or what is in use there for `wait_s` at most, or later."""
+        if self._shared is None:
+            return
+        end, regions = time.monotonic() + wait_s, self._shared.take_freed()
+        while regions := [it for it in regions if not self._is_forgotten(it)]:
+            if time.monotonic() >= end:
+                break
+            time.sleep(SETTLE_POLL_S)
+        self._shared.freed += regions
 
     def _is_forgotten(self, region: Region) -> bool:
         try:

@@ -1,8 +1,12 @@
-"""The gRPC channel's settings, and patience while a server starts."""
+"""The gRPC channel's settings, what goes along with every call, and patience while a server starts."""
 
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+from tritonclient.grpc import InferenceServerClientPlugin
 
 from .errors import InvalidRequestError, UnavailableError
 
@@ -49,6 +53,39 @@ class Tls:
 def channel(tls: Tls | None) -> dict[str, Any]:
     """What tritonclient's clients, the blocking one and asyncio's, take besides the address."""
     return {"channel_args": CHANNEL_ARGS} | ({"ssl": True, **asdict(tls)} if tls else {})
+
+
+class Headers(InferenceServerClientPlugin):
+    """What tritonclient sends along with every call, as gRPC metadata."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        """Raises InvalidRequestError for what gRPC cannot send; names are lower case there."""
+        self._headers = {name.lower(): value for name, value in headers.items()}
+        for name, value in self._headers.items():
+            if not re.fullmatch(r"[0-9a-z_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
+                raise InvalidRequestError(
+                    f"headers: got {name!r} with a value of {len(value)} characters, wanted names of letters, digits, "
+                    "'_', '-' and '.', not ending in -bin, and values of printable ASCII"
+                )
+
+    def __call__(self, request: Any) -> None:
+        """For tritonclient, before it sends."""
+        request.headers = {**(request.headers or {}), **self._headers}
+
+
+class Budget:
+    """What is left of a call's `timeout_s`, from now on; None: it has no limit."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._end = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def left_s(self) -> float | None:
+        """A little at least, in which nothing can be done: who waits for it runs out of time, as it should."""
+        return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
+
+    def control_s(self) -> float:
+        """For a call of it that does no model work."""
+        return min(self.left_s() or CONTROL_CALL_S, CONTROL_CALL_S)
 
 
 class Patience:

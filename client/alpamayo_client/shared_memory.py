@@ -144,7 +144,8 @@ class SharedFrames:
         self.kind = kind
         self._free: list[Region] = []
         self._held: list[Region] = []
-        self._retired: list[Region] = []
+        self.freed: list[Region] = []
+        """By this process, and not yet by the server."""
 
     @contextmanager
     def holding(self, frames: Any) -> Iterator[Region]:
@@ -155,7 +156,7 @@ class SharedFrames:
         """
         region = self._free.pop() if self._free else None
         if region is not None and region.size < frames.nbytes:
-            self._retire([region])
+            self._give_back([region])
             region = None
         region = region or REGIONS[self.kind](frames.nbytes)
         self._held.append(region)
@@ -167,20 +168,20 @@ class SharedFrames:
                 self._held.remove(region)
                 self._free.append(region)
 
-    def retired(self) -> list[Region]:
-        """Those that this process has freed since the last time: to be unregistered."""
-        regions, self._retired = self._retired, []
+    def take_freed(self) -> list[Region]:
+        """`freed`, for who unregisters them."""
+        regions, self.freed = self.freed, []
         return regions
 
     def close(self) -> None:
-        """Free every region; all are retired."""
-        self._retire(self._free + self._held)
+        """Free every region."""
+        self._give_back(self._free + self._held)
         self._free, self._held = [], []
 
-    def _retire(self, regions: list[Region]) -> None:
+    def _give_back(self, regions: list[Region]) -> None:
         for region in regions:
             region.free()
-        self._retired += regions
+        self.freed += regions
 
 
 def may_soon_be_unregistered(error: InferenceServerException) -> bool:

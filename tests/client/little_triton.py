@@ -40,7 +40,7 @@ def response_message(outputs):
     return message
 
 
-class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInterceptor):
     """A server whose answers the test prepares."""
 
     def __init__(self, address="127.0.0.1:0"):
@@ -51,13 +51,18 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.requests = []
         self.cuda_regions = {}
         self.uncounted = 0  # statistics that come before the last stage has counted
-        self._server = grpc.server(ThreadPoolExecutor(4))
+        self.headers = []
+        self._server = grpc.server(ThreadPoolExecutor(4), interceptors=[self])
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.url = f"127.0.0.1:{self._server.add_insecure_port(address)}"
         self._server.start()
 
     def stop(self):
         self._server.stop(grace=None).wait()
+
+    def intercept_service(self, continuation, details):
+        self.headers.append((details.method.rpartition("/")[2], dict(details.invocation_metadata)))
+        return continuation(details)
 
     def ServerMetadata(self, request, context):  # noqa: N802
         return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")

@@ -186,6 +186,75 @@ def test_stage_times_wait_for_the_last_stage_to_count(connect, triton, frames, h
     assert {time.requests for time in client.stage_times(since=before).values()} == {1}
 
 
+HEADERS = {"triton-grpc-protocol-Key": "a secret"}
+
+
+def test_headers_go_along_with_every_call(triton, frames, history):
+    async def ask():
+        async with AsyncAlpamayoClient(triton.url, headers=HEADERS) as client:
+            await client.wait_until_ready(30)
+            await client.predict(frames, *history)
+            await client.metadata()
+            await client.stage_times()
+
+    with AlpamayoClient(triton.url, headers=HEADERS) as client:
+        client.wait_until_ready(30)
+        client.predict(frames, *history)
+        client.metadata()
+        client.stage_times()
+    calls = len(triton.headers)
+    asyncio.run(ask())
+    assert len(triton.headers) == 2 * calls
+    assert {method for method, _ in triton.headers} == {
+        "ModelConfig",
+        "ModelReady",
+        "ModelInfer",
+        "ServerMetadata",
+        "ModelStatistics",
+    }
+    assert {headers.get("triton-grpc-protocol-key") for _, headers in triton.headers} == {"a secret"}
+
+
+@pytest.mark.parametrize("headers", [{"a b": "1"}, {"key": "1\n2"}, {"key": "\u00fc"}, {"key-bin": "1"}, {"": "1"}])
+def test_headers_that_cannot_be_sent(headers):
+    for kind in (AlpamayoClient, AsyncAlpamayoClient):
+        with pytest.raises(InvalidRequestError, match=r"headers: got .*, wanted names of letters") as error:
+            kind("localhost:8001", headers=headers)
+        assert "1\n2" not in str(error.value)  # it may be a secret
+
+
+def test_a_closed_client(triton, frames, history):
+    async def ask():
+        client = AsyncAlpamayoClient(triton.url)
+        await client.close()
+        await client.close()
+        await client.predict(frames, *history)
+
+    client = AlpamayoClient(triton.url)
+    client.close()
+    client.close()
+    with pytest.raises(InvalidRequestError, match=r"is closed: make another"):
+        client.predict(frames, *history)
+    with pytest.raises(InvalidRequestError, match=r"is closed: make another"):
+        asyncio.run(ask())
+
+
+def test_closing_that_is_cancelled_gives_the_connection_back_all_the_same(silent_url, frames, history):
+    async def close_and_give_up():
+        client = AsyncAlpamayoClient(silent_url)
+        task = asyncio.create_task(client.predict(frames, *history))
+        await asyncio.sleep(0)  # it is under way
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        ends = await asyncio.gather(closing, task, return_exceptions=True)
+        return [type(end) for end in ends], client._triton._channel.get_state()
+
+    ends, state = asyncio.run(close_and_give_up())
+    assert ends == [asyncio.CancelledError, asyncio.CancelledError]
+    assert state == grpc.ChannelConnectivity.SHUTDOWN
+
+
 def test_many_requests_at_once(triton, frames, history):
     triton.outputs = answer(samples=2)
 

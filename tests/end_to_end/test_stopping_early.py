@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from queue import Queue
 
 import numpy as np
@@ -21,6 +22,12 @@ from .test_http import body
 from .wire import ask, assert_same, tensors, texts
 
 SCENE = golden_case("greedy")
+
+
+class TooLong(Exception):
+    """A watchdog's own, say."""
+
+
 LONG = {**LONG_THOUGHTS, "inference_steps": 100}  # on two cores 25 s in the denoiser
 PATIENCE_S = 30  # a small request must not wait for a long one that nobody waits for
 
@@ -82,6 +89,29 @@ def test_the_client_s_timeout(client, stopped, assert_still_serving):
     until(lambda: stopped("") == before + 1, "the server to stop too")
     assert_still_serving()
     assert client.predict(*SCENE.scene, max_generation_length=2, timeout_s=600).pred_xyz.shape == (1, 1, 1, 64, 3)
+
+
+@pytest.mark.parametrize("kind", [AlpamayoClient, AsyncAlpamayoClient])
+def test_a_timeout_that_is_spent_partly_in_the_queue(kind, server, triton, runs, stopped, assert_still_serving):
+    """The server's own clock, deadline_ms, starts when the reasoner does: by it, the request would run on."""
+
+    def ask_and_wait_in_vain():
+        with AlpamayoClient(server.grpc) as client:
+            client.predict(*SCENE.scene, **LONG, timeout_s=3)
+
+    async def ask_and_await_in_vain():
+        async with AsyncAlpamayoClient(server.grpc) as client:
+            await client.predict(*SCENE.scene, **LONG, timeout_s=3)
+
+    before, run_before = stopped("cancelled by its caller"), runs("alpamayo_reasoner")
+    _, answers = send(triton, "alpamayo_reasoner", SCENE.inputs, {**LONG_THOUGHTS, "deadline_ms": 1500})
+    until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
+    with pytest.raises(TimedOutError, match=r"within 3\.0 s"):
+        ask_and_wait_in_vain() if kind is AlpamayoClient else asyncio.run(ask_and_await_in_vain())
+    assert "deadline_ms is spent" in str(answers.get(timeout=PATIENCE_S)[1])
+    assert runs("alpamayo_reasoner") == run_before + 2
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the server to have been told")
+    assert_still_serving()
 
 
 def send(triton, model, inputs, parameters, **options):
@@ -226,6 +256,49 @@ def test_an_async_client_that_closes_at_once_has_told_the_server(server, runs, s
     assert_still_serving()
 
 
+def test_an_async_call_that_is_cancelled_as_the_loop_ends(server, stopped, assert_still_serving):
+    """Nobody closes the client, and the loop cancels whatever else still runs in it."""
+
+    async def ask_and_leave():
+        await asyncio.wait_for(AsyncAlpamayoClient(server.grpc).predict(*SCENE.scene, **LONG_THOUGHTS), timeout=0.5)
+
+    before = stopped("cancelled by its caller")
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(ask_and_leave())
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the line of the stage that ran")
+    assert_still_serving()
+
+
+def test_an_async_client_that_closes_while_others_wait(server, runs, stopped, assert_still_serving, caplog):
+    """One of a gather fails, and so the block is left while the other is under way."""
+    ends = []
+
+    async def ask_for_both():
+        async with AsyncAlpamayoClient(server.grpc) as client:
+            before = runs("alpamayo_reasoner")
+
+            async def fail():
+                await asyncio.to_thread(until, lambda: runs("alpamayo_reasoner") > before, "the other to run")
+                raise TooLong
+
+            async def wait():
+                try:
+                    await client.predict(*SCENE.scene, **LONG_THOUGHTS)
+                except BaseException as error:
+                    ends.append(type(error))
+                    raise
+
+            await asyncio.gather(fail(), wait())
+
+    before = stopped("cancelled by its caller")
+    with pytest.raises(TooLong):
+        asyncio.run(ask_for_both())
+    assert ends == [asyncio.CancelledError]
+    assert "never retrieved" not in caplog.text
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the line of the stage that ran")
+    assert_still_serving()
+
+
 def test_the_async_client_s_timeout(server, stopped, assert_still_serving):
     async def ask_and_wait_in_vain():
         async with AsyncAlpamayoClient(server.grpc) as client:
@@ -284,6 +357,28 @@ def test_an_interrupted_client(server, triton, runs, stopped, small_scene, first
         script.wait()
     until(lambda: stopped("cancelled by its caller") == stopped_before + 1, "the line of the stage that ran")
     assert_same(ask(triton, small_scene, SMALL), first_answer)
+
+
+def test_a_blocking_client_that_something_else_interrupts(server, runs, stopped, assert_still_serving):
+    def interrupt(*_):
+        raise TooLong
+
+    def watch():
+        until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    before, run_before = stopped("cancelled by its caller"), runs("alpamayo_reasoner")
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    watchdog = threading.Thread(target=watch)
+    try:
+        watchdog.start()
+        with AlpamayoClient(server.grpc) as client, pytest.raises(TooLong):
+            client.predict(*SCENE.scene, **LONG_THOUGHTS)
+    finally:
+        watchdog.join()
+        signal.signal(signal.SIGALRM, usual)
+    until(lambda: stopped("cancelled by its caller") == before + 1, "the line of the stage that ran")
+    assert_still_serving()
 
 
 def test_an_http_client_that_hangs_up(server, runs, stopped, assert_still_serving):

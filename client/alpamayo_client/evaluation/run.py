@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import AlpamayoError, UnavailableError
 from ..prediction import Prediction
 from ..robot.resize import resize_for_model
 from ..scene import Scene
+from ..together import together
 from .journal import Journal
 from .rows import answered_row, failed_row
 from .source import SceneKey, Source
@@ -60,7 +61,7 @@ async def answer_all(
                 journal.append(await answer(client, source, key, asking, metadata))
                 bar.update()
 
-        await _together(work() for _ in range(concurrency))
+        await together(work() for _ in range(concurrency))
 
 
 async def answer(
@@ -97,14 +98,3 @@ async def _ask_patiently(client: AsyncAlpamayoClient, scene: Scene, asking: Aski
         except UnavailableError as error:
             patience = patience or Patience(client.url, asking.wait_s)
             await asyncio.sleep(patience.pause_s(str(error)))
-
-
-async def _together(works: Iterable[Any]) -> None:
-    """All of them; when one fails, or the caller is cancelled, the others are cancelled and waited for."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
