@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import server_arguments
 from .client import AlpamayoClient
 from .errors import AlpamayoError, InvalidRequestError
 from .evaluation import evaluate_command, view_command
 from .metrics import min_ade
 from .request import PARAMETERS
 from .scene import Scene
+from .server_arguments import connection
 from .server_info import StageTime
 from .text import printable, reasoning_text
 
@@ -37,7 +39,7 @@ def predict(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     scene = arguments.scene
     output.mkdir(parents=True, exist_ok=True)
-    with AlpamayoClient(arguments.url) as client:
+    with AlpamayoClient(**connection(arguments)) as client:
         client.wait_until_ready(arguments.wait_s)
         before, start = client.stage_times(), time.monotonic()
         prediction = client.predict(
@@ -64,7 +66,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 def metadata(arguments: argparse.Namespace) -> None:
     """Print what is served."""
-    with AlpamayoClient(arguments.url) as client:
+    with AlpamayoClient(**connection(arguments)) as client:
         print(json.dumps(client.metadata(), indent=2))
 
 
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="alpamayo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     server = argparse.ArgumentParser(add_help=False)
-    server.add_argument("--url", default="localhost:8001", help="gRPC endpoint (default: %(default)s)")
+    server_arguments.add_arguments(server)
 
     asking = argparse.ArgumentParser(add_help=False, parents=[server])
     asking.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")

@@ -49,6 +49,8 @@ def from_triton(error: InferenceServerException, url: str, timeout_s: float | No
     words = error.message() or status
     if status == "INVALID_ARGUMENT":
         return InvalidRequestError(words)
+    if status == "UNAVAILABLE" and "restricted" in words:
+        return InvalidRequestError(f"{url} wants a header that it was not sent (headers=, --header): {words}")
     if status == "UNAVAILABLE" and timeout_s is not None and "timeout expired" in words:  # in the queue
         return TimedOutError(f"{url} gave no answer within {timeout_s} s: {words}")
     if status == "UNAVAILABLE":

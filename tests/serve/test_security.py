@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
-from alpamayo_client import AlpamayoClient, InvalidRequestError, Tls, UnavailableError
+from alpamayo_client import AlpamayoClient, AlpamayoError, InvalidRequestError, Tls, UnavailableError
+from alpamayo_client.cli import main as alpamayo
 from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
 from tritonclient.utils import InferenceServerException
 
@@ -140,16 +141,40 @@ def certificate(tmp_path_factory) -> tuple[Path, Path]:
     return certificate, key
 
 
-def test_tls(launch, certificate):
+def test_tls(launch, certificate, capsys):
     file, key = certificate
     flags = ["--grpc-use-ssl=true", f"--grpc-server-cert={file}", f"--grpc-server-key={key}"]
     launched = launch("--", *flags)
     url = f"127.0.0.1:{launched.ports()['grpc']}"
     with AlpamayoClient(url, Tls(root_certificates=str(file))) as client:
         assert client._triton.is_model_ready("echo", client_timeout=30)
+    assert alpamayo(["metadata", "--url", url, "--tls-root-certificates", str(file)]) == 1
+    assert "unknown model: 'alpamayo'" in capsys.readouterr().err
     for tls in (None, Tls()):  # in plain text; and trusting the world's certificates, not this one
         with AlpamayoClient(url, tls) as client, pytest.raises(UnavailableError):
             client.wait_until_ready(timeout_s=0.5)
+    assert launched.stop() == 0, launched.log
+
+
+# A shared secret
+
+
+def test_a_shared_secret(launch, capsys):
+    """As SECURITY.md says; `echo` is no Alpamayo, so that a request gets as far as being told so."""
+    launched = launch("--", "--grpc-restricted-protocol=inference,metadata,health:key=a secret")
+    url = f"127.0.0.1:{launched.ports()['grpc']}"
+    request = np.zeros((1, 1, 3, 64, 64), np.uint8), np.zeros((16, 3)), np.tile(np.eye(3), (16, 1, 1))
+    for headers in (None, {"triton-grpc-protocol-key": "another"}):
+        refusal = pytest.raises(InvalidRequestError, match=r"wants a header .*triton-grpc-protocol-key")
+        with AlpamayoClient(url, headers=headers) as client, refusal:
+            client.predict(*request)
+    secret = {"triton-grpc-protocol-key": "a secret"}
+    with AlpamayoClient(url, headers=secret) as client, pytest.raises(AlpamayoError, match="unknown model: 'alpamayo'"):
+        client.predict(*request)
+    assert alpamayo(["metadata", "--url", url]) == 1
+    assert "triton-grpc-protocol-key" in capsys.readouterr().err
+    assert alpamayo(["metadata", "--url", url, "--header", "triton-grpc-protocol-key=a secret"]) == 1
+    assert "unknown model: 'alpamayo'" in capsys.readouterr().err
     assert launched.stop() == 0, launched.log
 
 
