@@ -8,7 +8,7 @@ Frame: the rig, which is the ego frame, at t0: the time of the newest camera fra
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,17 @@ from .client import AlpamayoClient
 from .errors import InvalidRequestError
 from .rig_history import rig_history
 from .robot.resize import resize_for_model
+from .robot.selection import FRAMES, STEP_US
+from .together import together
 
-FRAMES = 4
+MAX_OFF_US = 50_000  # of a frame from its time, as in a SceneBuffer
 SEEDS = 2**53  # the server's are below
 START_S = 60.0
 ANSWER_S = 60.0  # a server that hangs must not hang the simulation
 ASKED_AT_ONCE = 4  # keeps every stage of the server busy; its queue has 16 places, and other drivers want some
+
+CameraImages: TypeAlias = Mapping[str, Sequence[tuple[int, Any]]]
+"""By camera: times in microseconds, and images."""
 
 
 class AlpaSimModel:
@@ -91,13 +96,15 @@ class AlpaSimModel:
 
         prediction_inputs: AlpaSim's. Of each are used
             `camera_images`: by camera, `context_length` pairs of a time in microseconds and an image uint8 RGB
-                (height, width, 3), oldest first;
-            `ego_pose_history`: PoseAtTime of the rig in any one frame, at whatever times, t0 - 1.5 s .. t0 inside;
+                (height, width, 3), oldest first, each within 50 ms of t0 - 300, -200, -100, 0 ms;
+            `ego_pose_history`: PoseAtTime of the rig in any one frame, at whatever times, t0 - 1.5 s .. t0 inside,
+                at most 0.2 s apart;
             `inference_seed`: the same seed, the same answer; older versions have none, and get the server's.
             Alpamayo 1 knows no route, and reads the speed off the history.
 
-        Raises InvalidRequestError before anything is sent if an image or a pose is missing, and what
-        `AsyncAlpamayoClient.predict` raises. Not to be called where an asyncio loop runs.
+        Raises InvalidRequestError before anything is sent if an image or a pose is missing or at another time, and what
+        `AsyncAlpamayoClient.predict` raises; the others of the batch are then given up. Not to be called where an
+        asyncio loop runs.
         """
         return asyncio.run(self._predict([self._arguments(it) for it in prediction_inputs]))
 
@@ -110,29 +117,44 @@ class AlpaSimModel:
                     answer = await client.predict(**one, num_traj_samples=self._samples, timeout_s=ANSWER_S)
                 return for_alpasim(answer, self.output_frequency_hz)
 
-            return await asyncio.gather(*map(ask, arguments))
+            return await together(map(ask, arguments))
 
     def _arguments(self, prediction_input: Any) -> dict[str, Any]:
         """Of the client's `predict`."""
         images = prediction_input.camera_images
-        frames = self._frames(images)
+        self._check_counts(images)
         t0_us = max(time_us for camera in images.values() for time_us, _ in camera)
+        self._check_times(images, t0_us)
         xyz, rot = rig_history(prediction_input.ego_pose_history, t0_us)
         seed = getattr(prediction_input, "inference_seed", None)
         return {
-            "image_frames": frames,
+            "image_frames": self._frames(images),
             "ego_history_xyz": xyz,
             "ego_history_rot": rot,
             "seed": None if seed is None else seed % SEEDS,
         }
 
-    def _frames(self, images: Mapping[str, Sequence[tuple[int, Any]]]) -> NDArray[np.uint8]:
-        """(cameras, frames, 3, height, width), as the model sees them: a tenth of the bytes."""
+    def _check_counts(self, images: CameraImages) -> None:
         counts = {camera: len(frames) for camera, frames in images.items()}
         if counts != dict.fromkeys(self.camera_ids, self.context_length):
             raise InvalidRequestError(
                 f"camera_images: got frames of {counts}, wanted {self.context_length} of each of {self.camera_ids}"
             )
+
+    def _check_times(self, images: CameraImages, t0_us: int) -> None:
+        wanted_us = np.arange(1 - self.context_length, 1) * STEP_US
+        for camera, frames in images.items():
+            times_us = np.array([time_us for time_us, _ in frames]) - t0_us
+            if np.abs(times_us - wanted_us).max() > MAX_OFF_US:
+                got_ms, wanted_ms = (", ".join(f"{it / 1000:.0f}" for it in times) for times in (times_us, wanted_us))
+                raise InvalidRequestError(
+                    f"camera_images: {camera}: got frames at {got_ms} ms after the newest of all cameras, wanted "
+                    f"{wanted_ms} ms, within {MAX_OFF_US / 1000:.0f} ms: set frame_interval_us of all cameras and "
+                    f"inference.subsample_factor so that their product is {STEP_US}"
+                )
+
+    def _frames(self, images: CameraImages) -> NDArray[np.uint8]:
+        """(cameras, frames, 3, height, width), as the model sees them: a tenth of the bytes."""
         ordered = sorted(self.camera_ids, key=CAMERAS.index)
         pixels = [[_host_array(image) for _, image in images[camera]] for camera in ordered]
         shapes = {image.shape for camera in pixels for image in camera}

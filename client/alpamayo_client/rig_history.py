@@ -1,18 +1,16 @@
-"""The history that a request needs, from poses at other times and in another frame."""
+"""The history that a request needs, from poses as AlpaSim has them."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .checks import HISTORY_STEPS
 from .errors import InvalidRequestError
-from .robot.poses import interpolate, to_matrices
+from .rigid import finite
+from .robot.poses import Array, check_rotation, history_at
+from .robot.selection import why_not_poses
 
-STEP_US = 100_000
-
-Array = NDArray[np.float64]
+MAX_GAP_US = 200_000  # as a SceneBuffer's
 
 
 def rig_history(poses: Sequence[Any], t0_us: int) -> tuple[Array, Array]:
@@ -23,21 +21,17 @@ def rig_history(poses: Sequence[Any], t0_us: int) -> tuple[Array, Array]:
     poses: AlpaSim's PoseAtTime in any one frame: `timestamp_us`, `pose.vec` (x, y, z) in metres, `pose.quat` (x, y, z,
         w), a rotation from the rig to that frame; in any order.
 
-    Raises InvalidRequestError if they do not reach from t0 - 1.5 s to t0.
+    Raises InvalidRequestError if one is no pose, and if they do not reach from t0 - 1.5 s to t0 with at most 0.2 s
+    between neighbours.
     """
-    wanted_us = np.arange(1 - HISTORY_STEPS, 1) * STEP_US
-    by_time = {pose.timestamp_us - t0_us: pose.pose for pose in poses}
+    by_time = {pose.timestamp_us: pose.pose for pose in poses}
     times_us = np.array(sorted(by_time), dtype=np.int64)
-    if len(times_us) == 0 or times_us[0] > wanted_us[0] or times_us[-1] < 0:
-        got = f"{times_us[0] / 1000:.0f} .. {times_us[-1] / 1000:.0f} ms" if len(times_us) else "none"
-        raise InvalidRequestError(
-            f"ego_pose_history: got {len(times_us)} poses, {got} after the newest camera frame at {t0_us} us, "
-            f"wanted them from {wanted_us[0] / 1000:.0f} ms to 0 ms or later"
-        )
+    if reason := why_not_poses(times_us, t0_us, MAX_GAP_US):
+        raise InvalidRequestError(f"ego_pose_history: t0 is the newest camera frame's, {t0_us} us; {reason}")
     ordered = [by_time[time] for time in times_us.tolist()]
-    xyz = np.array([[pose.vec.x, pose.vec.y, pose.vec.z] for pose in ordered], dtype=np.float64)
-    quaternions = np.array([[pose.quat.x, pose.quat.y, pose.quat.z, pose.quat.w] for pose in ordered], np.float64)
-    quaternions /= np.linalg.norm(quaternions, axis=-1, keepdims=True)
-    places, turns = interpolate(times_us, xyz, quaternions, wanted_us)
-    rotations = to_matrices(turns)
-    return (places - places[-1]) @ rotations[-1], rotations[-1].T @ rotations
+    xyz = [finite("ego_pose_history: vec", (it.vec.x, it.vec.y, it.vec.z), (3,)) for it in ordered]
+    quaternions = [
+        check_rotation("ego_pose_history: quat", (it.quat.x, it.quat.y, it.quat.z, it.quat.w)) for it in ordered
+    ]
+    history_xyz, history_rot, _ = history_at(t0_us, times_us, np.array(xyz), np.array(quaternions))
+    return history_xyz, history_rot

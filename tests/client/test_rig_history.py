@@ -8,6 +8,7 @@ from alpamayo_client import InvalidRequestError
 from alpamayo_client.rig_history import rig_history
 
 T0_US = 1_700_000_000_123_456
+TIMES_US = list(range(-1_500_000, 1, 100_000))
 RADIUS_M, RAD_PER_S = 20.0, 0.5
 FAR_M = np.array([500_000.0, 5_400_000.0, 250.0])  # UTM
 
@@ -45,15 +46,15 @@ def test_a_car_on_a_circle_far_from_the_origin(step_us):
 
 
 def test_a_car_that_stands_tilted():
-    tilted = np.array([0.1, -0.05, 0.3, 0.9])  # not even of length 1
-    xyz, rot = rig_history([pose_at_time(time, FAR_M, tilted) for time in (-1_500_000, 0)], T0_US)
+    tilted = np.array([0.1, -0.05, 0.3, 0.9]) / np.linalg.norm([0.1, -0.05, 0.3, 0.9])
+    xyz, rot = rig_history([pose_at_time(time, FAR_M, tilted) for time in TIMES_US], T0_US)
     assert np.abs(xyz).max() == 0
     np.testing.assert_allclose(rot, np.tile(np.eye(3), (16, 1, 1)), atol=1e-12)
 
 
 def test_positions_are_told_in_the_rig_s_own_axes():
     rolled = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])  # its y points up
-    poses = [pose_at_time(-1_500_000, [0, 0, -3], rolled), pose_at_time(0, [0, 0, 0], rolled)]
+    poses = [pose_at_time(time, [0, 0, 2e-6 * time], rolled) for time in TIMES_US]
     xyz, _ = rig_history(poses, T0_US)
     np.testing.assert_allclose(xyz[0], [0, -3, 0], atol=1e-12)
 
@@ -61,11 +62,28 @@ def test_positions_are_told_in_the_rig_s_own_axes():
 @pytest.mark.parametrize(
     ("times_us", "words"),
     [
-        ([], "got 0 poses, none"),
-        ([-1_400_000, 0], "got 2 poses, -1400 .. 0 ms"),
-        ([-1_500_000, -100_000], "got 2 poses, -1500 .. -100 ms"),
+        ([], r"0 of them, wanted t0-1500 \.\. t0"),
+        (TIMES_US[1:], r"from t0-1400\.0 to t0\+0\.0 ms, wanted t0-1500 .*none for t0-1500 ms"),
+        (TIMES_US[:-1], r"from t0-1500\.0 to t0-100\.0 ms, .*none for t0\+0 ms"),
+        ([-1_500_000, 0], r"up to 1500\.0 ms between neighbours, wanted at most 200\.0 ms"),
+        ([*TIMES_US[:5], *TIMES_US[8:]], r"up to 400\.0 ms between neighbours, .*around t0-1000, t0-900, t0-800 ms"),
     ],
 )
-def test_poses_that_do_not_reach_are_refused_with_the_numbers(times_us, words):
-    with pytest.raises(InvalidRequestError, match=rf"ego_pose_history: {words}.*wanted them from -1500 ms to 0 ms"):
+def test_poses_that_leave_gaps_are_refused_with_the_numbers(times_us, words):
+    with pytest.raises(InvalidRequestError, match=rf"ego_pose_history: t0 is the newest.* {T0_US} us; {words}"):
         rig_history([on_a_circle(time) for time in times_us], T0_US)
+
+
+@pytest.mark.parametrize(
+    ("xyz", "quaternion", "words"),
+    [
+        ([0, 0, np.nan], [0, 0, 0, 1], "ego_pose_history: vec: got .*finite"),
+        ([0, 0, 0], [0, 0, 0, 2], "ego_pose_history: quat: got the quaternion .* of length 2, wanted length 1"),
+        ([0, 0, 0], [0, 0, 0, 0], "ego_pose_history: quat: got the quaternion .* of length 0"),
+    ],
+)
+def test_what_is_no_pose_is_refused(xyz, quaternion, words):
+    poses = [on_a_circle(time) for time in TIMES_US]
+    poses[3] = pose_at_time(TIMES_US[3], xyz, quaternion)
+    with pytest.raises(InvalidRequestError, match=words):
+        rig_history(poses, T0_US)

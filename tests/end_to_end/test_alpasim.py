@@ -1,5 +1,6 @@
 """AlpaSim's driver in front of a real server; the simulator itself is not here."""
 
+import asyncio
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from alpamayo_client import InvalidRequestError, UnavailableError, alpasim
+from alpamayo_client import InvalidRequestError, TimedOutError, UnavailableError, alpasim
 
 from .alpasim_inputs import (
     DriveCommand,
@@ -158,6 +159,26 @@ def with_images_elsewhere(asked):
     return replace(asked, camera_images=asked.camera_images | {CAMERAS[0]: images})
 
 
+def with_moved_frames(asked, camera, moved_us):
+    images = [
+        frame._replace(timestamp_us=frame.timestamp_us + move)
+        for frame, move in zip(asked.camera_images[camera], moved_us, strict=True)
+    ]
+    return replace(asked, camera_images=asked.camera_images | {camera: images})
+
+
+def with_frames_at_2_hz(asked):
+    return with_moved_frames(asked, CAMERAS[0], [-1_200_000, -800_000, -400_000, 0])
+
+
+def with_a_camera_that_stopped(asked):
+    return with_moved_frames(asked, CAMERAS[1], [-5_000_000] * 4)
+
+
+def with_the_newest_first(asked):
+    return replace(asked, camera_images={name: it[::-1] for name, it in asked.camera_images.items()})
+
+
 def with_few_poses(asked):
     return replace(asked, ego_pose_history=asked.ego_pose_history[3:])
 
@@ -169,7 +190,10 @@ def with_few_poses(asked):
         (with_three_frames, "'camera_cross_left_120fov': 3, .*wanted 4 of each"),
         (with_a_smaller_image, "camera_images: got images of .*wanted all of one size"),
         (with_images_elsewhere, "can't convert cuda:0.*: set image_decode_device: cpu"),
-        (with_few_poses, "ego_pose_history: got 13 poses, -1200 .. 0 ms"),
+        (with_frames_at_2_hz, f"{CAMERAS[0]}: got frames at -1500, -1000, -500, 0 ms .*wanted -300, -200, -100, 0 ms"),
+        (with_a_camera_that_stopped, f"{CAMERAS[1]}: got frames at -5300, .*wanted -300, .*subsample_factor"),
+        (with_the_newest_first, f"{CAMERAS[0]}: got frames at 0, -100, -200, -300 ms"),
+        (with_few_poses, r"ego_pose_history: .*from t0-1200\.0 to t0\+0\.0 ms, wanted t0-1500"),
     ],
 )
 def test_inputs_that_lack_something_are_refused(server, asked, spoil, words):
@@ -195,6 +219,28 @@ def test_it_waits_for_the_server_and_then_says_that_there_is_none(monkeypatch):
     monkeypatch.setattr(alpasim, "START_S", 0.3)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 is not ready after 0\.3 s"):
         make(SimpleNamespace(grpc="127.0.0.1:1"))
+
+
+def test_a_batch_of_which_one_fails_is_given_up(server, asked, monkeypatch, caplog):
+    """The others are cancelled at the server, and none is left to complain later."""
+    cancelled = 0
+    predict = alpasim.AsyncAlpamayoClient.predict
+
+    async def counted(*arguments, seed, **more):
+        nonlocal cancelled
+        if seed == 1:
+            raise TimedOutError("this one takes too long")
+        try:
+            return await predict(*arguments, seed=seed, **more, temperature=100, top_p=1.0)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+
+    monkeypatch.setattr(alpasim.AsyncAlpamayoClient, "predict", counted)
+    with pytest.raises(TimedOutError):
+        make(server, samples=32).predict_batch([replace(asked, inference_seed=seed) for seed in (2, 3, 1)])
+    assert cancelled == 2
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_refusal_of_the_server_s_reaches_the_driver(server, asked):

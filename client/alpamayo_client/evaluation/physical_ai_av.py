@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from ..cameras import REFERENCE_CAMERAS
 from ..checks import HISTORY_STEPS, WAYPOINTS
 from ..errors import InvalidRequestError
+from ..robot.selection import FRAME_OFFSETS_US, STEP_US
 from ..scene import Scene
 from .source import SceneKey, Source
-
-STEP_US = 100_000
-FRAMES = 4
 
 
 class PhysicalAiAv(Source):
@@ -75,7 +73,7 @@ class PhysicalAiAv(Source):
 
     def _frames(self, clip_id: str, t0_us: int) -> NDArray[np.uint8]:
         """(4, 4, 3, height, width), as they are decoded."""
-        times_us = t0_us + STEP_US * np.arange(1 - FRAMES, 1)
+        times_us = t0_us + FRAME_OFFSETS_US
         cameras = []
         for camera in REFERENCE_CAMERAS:
             video = self._dataset.get_clip_feature(clip_id, camera, maybe_stream=True)

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidRequestError
 from ..rigid import TOLERANCE, finite, is_rotation
+from .selection import POSE_OFFSETS_US
 
 Array = NDArray[np.float64]
 
@@ -49,6 +50,18 @@ def to_matrices(quaternions: Array) -> Array:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def history_at(t0_us: int, known_us: NDArray[np.int64], xyz: Array, quaternions: Array) -> tuple[Array, Array, Array]:
+    """`ego_history_xyz` (16, 3) metres and `ego_history_rot` (16, 3, 3) in the ego frame at t0, and `ego_to_world`.
+
+    The poses (n, 3), (n, 4), ego to world, are known at `known_us` (n,), ascending, and reach from t0 - 1.5 s to t0.
+    """
+    at_xyz, at_quaternions = interpolate(known_us, xyz, quaternions, t0_us + POSE_OFFSETS_US)
+    rot = to_matrices(at_quaternions)
+    ego_to_world = np.eye(4)
+    ego_to_world[:3, :3], ego_to_world[:3, 3] = rot[-1], at_xyz[-1]
+    return (at_xyz - at_xyz[-1]) @ rot[-1], rot[-1].T @ rot, ego_to_world
 
 
 def interpolate(

@@ -12,7 +12,7 @@ from ..checks import check_float, check_int
 from ..errors import InvalidRequestError, NoSceneError
 from ..rigid import finite
 from ..scene import Scene
-from .poses import Array, check_rotation, interpolate, to_matrices
+from .poses import Array, check_rotation, history_at
 from .selection import (
     FRAME_OFFSETS_US,
     POSE_OFFSETS_US,
@@ -134,19 +134,10 @@ class SceneBuffer:
         if problems:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in problems.items())
             raise NoSceneError(f"no scene at t0_us={t0_us}: {reasons}")
-        xyz, rot, ego_to_world = _to_ego(pose_times_us, poses, t0_us)
+        known_xyz, known_quaternions = (np.array(part) for part in zip(*poses, strict=True))
+        xyz, rot, ego_to_world = history_at(t0_us, pose_times_us, known_xyz, known_quaternions)
         encoded = isinstance(images[0][0], bytes)
         return Scene(images if encoded else np.array(images), xyz, rot, t0_us=t0_us, ego_to_world=ego_to_world)
-
-
-def _to_ego(times_us: NDArray[np.int64], poses: Sequence[Pose], t0_us: int) -> tuple[Array, Array, Array]:
-    """(16, 3) and (16, 3, 3) in the ego frame at t0, and (4, 4) from there to the world."""
-    known_xyz, known_quaternions = (np.array(part) for part in zip(*poses, strict=True))
-    xyz, quaternions = interpolate(times_us, known_xyz, known_quaternions, t0_us + POSE_OFFSETS_US)
-    rot = to_matrices(quaternions)
-    ego_to_world = np.eye(4)
-    ego_to_world[:3, :3], ego_to_world[:3, 3] = rot[-1], xyz[-1]
-    return (xyz - xyz[-1]) @ rot[-1], rot[-1].T @ rot, ego_to_world
 
 
 def _check_image(image: Any) -> Image:
