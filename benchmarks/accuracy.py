@@ -32,14 +32,21 @@ SWEEPS: dict[str, list[Sampling]] = {
     "samples": [replace(USUAL, samples=samples) for samples in (1, 3, 6, 12)],
     "temperature": [replace(USUAL, temperature=temperature) for temperature in (0.0, 0.6, 1.0)],
     "thinks": [USUAL, replace(USUAL, thinks=False)],
+    "thinks, alone": [replace(USUAL, samples=1), replace(USUAL, samples=1, thinks=False)],
 }
 LABELS = {
     "inference_steps": "Euler steps",
     "samples": "K",
     "temperature": "temperature",
     "thinks": "thinks",
+    "thinks, alone": "K 1, thinks",
     "precision": "precision",
 }
+
+
+def attribute(setting: str) -> str:
+    """Of a Sampling, which that setting changes."""
+    return setting.partition(",")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +80,7 @@ def measure(source: Path, per_situation: int, first_seed: int, command: str) -> 
         cases = make_cases(Split.HELD_OUT, per_situation, first_seed)
         scored = dict(zip(wanted, drive(client, cases, wanted), strict=True))
     rows = {
-        setting: {str(getattr(sampling, setting)): scored[sampling] for sampling in sweep if sampling in scored}
+        setting: {str(getattr(it, attribute(setting))): scored[it] for it in sweep if it in scored}
         for setting, sweep in SWEEPS.items()
     }
     if beyond := [str(sampling.samples) for sampling in SWEEPS["samples"] if sampling not in scored]:
@@ -132,7 +139,7 @@ def table(result: Result) -> str:
         for value, it in values.items()
     ]
     usual = result["settings"]["usual"]
-    unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS)
+    unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS if name in usual)
     seeds = f"{result['settings']['scenes']} held-out scenes, seeds from {result['settings']['first_seed']}"
     notes = [f"Where a row does not say otherwise: {unless}. {seeds}."]
     notes += [f"{name}: not run: {reason}." for name, reason in result["not_run"].items()]

@@ -1,25 +1,26 @@
-"""The picture of a comparison: the same scene under several thoughts. Needs matplotlib: the extra `cli`."""
+"""The picture of a comparison: the same scene under several thoughts. Importing this needs the extra `cli`."""
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from numpy.typing import NDArray
+
+from .plot import CHARTS_IN, LINE_IN, MARGINS_IN, WIDTH_IN, save_figure, thought_lines  # first: it names the extra
+from .what_if import Comparison
+
+# isort: split
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from numpy.typing import NDArray
 
-from .panels import INK, STYLE, draw_from_above, draw_speed, draw_thoughts
-from .plot import CHARTS_IN, LINE_IN, MARGINS_IN, WIDTH_IN, thought_lines
-from .what_if import Comparison
+from .panels import INK, draw_from_above, draw_speed, draw_thoughts
 
 MATRIX_IN = 3.4
 
 
 def save_picture(path: str | Path, comparison: Comparison) -> None:
     """1500 pixels wide; the format is what the file's name ends in, such as .png."""
-    with matplotlib.rc_context(STYLE):
-        _draw(comparison).savefig(path)
+    save_figure(path, lambda: _draw(comparison))
 
 
 def _draw(comparison: Comparison) -> Figure:

@@ -1,6 +1,7 @@
 """A picture of a scene and its prediction. Importing this needs the extra `cli`."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_frames
+from .errors import InvalidRequestError
 from .metrics import min_ade
 from .prediction import Prediction
 from .scene import Scene
@@ -16,6 +18,7 @@ from .text import printable, wrapped
 try:
     import matplotlib
     import PIL.Image
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import findfont, get_font
     from matplotlib.gridspec import GridSpec
@@ -33,10 +36,20 @@ MAX_LINES = 18
 def save_picture(path: str | Path | BinaryIO, scene: Scene, prediction: Prediction) -> None:
     """Cameras, trajectories from above, speed and curvature over time, the thoughts; 1500 pixels wide.
 
-    The format is what the file's name ends in, such as .png; an open file gets a PNG.
+    The format is what the file's name ends in, such as .png; an open file gets a PNG. Raises InvalidRequestError for an
+    ending that is no format, OSError.
     """
+    save_figure(path, lambda: draw(scene, prediction))
+
+
+def save_figure(path: str | Path | BinaryIO, draw_it: Callable[[], Figure]) -> None:
+    """In the style of all pictures. Raises like `save_picture`, before anything is drawn."""
+    ending = Path(path).suffix.removeprefix(".") if isinstance(path, str | Path) else "png"
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if ending.lower() not in formats:
+        raise InvalidRequestError(f"got {path}, wanted a name that ends in one of .{', .'.join(sorted(formats))}")
     with matplotlib.rc_context(STYLE):
-        draw(scene, prediction).savefig(path)
+        draw_it().savefig(path)
 
 
 def draw(scene: Scene, prediction: Prediction) -> Figure:

@@ -1,7 +1,7 @@
 """What would the model do if it thought otherwise? Its own thought and given ones, in one request."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Comparison:
     def save_picture(self, path: str | Path) -> None:
         """Trajectories from above, speeds, the distances, the thoughts; the format is what the name ends in, as .png.
 
-        Needs the extra `cli`.
+        Needs the extra `cli`. Raises InvalidRequestError for an ending that is no format, OSError.
         """
         from .comparison_plot import save_picture
 
@@ -58,22 +58,19 @@ def compare(
     thoughts: Sequence[str],
     *,
     num_traj_sets: int = 1,
-    temperature: float | None = None,
     seed: int | None = None,
-    timeout_s: float | None = None,
+    **parameters: Any,
 ) -> Comparison:
     """Ask how the scene goes on with the model's own thought and with each of `thoughts`, all in one request.
 
     thoughts: at least one; plain text, empty allowed, each of at most 256 tokens (or the repository's limit).
     num_traj_sets: trajectories per thought, each from a noise of its own that all thoughts share.
-    temperature: of the model's own thought; None: the server's 0.6.
     seed: of the own thought and of the noise, 0 .. 2^53 - 1; None: drawn, see `prediction.seed`.
-    timeout_s: seconds for the whole call.
+    parameters: others of `predict`, such as `temperature` (of the own thought), `timeout_s` or `priority`.
 
-    Raises what `predict` raises.
+    Raises what `predict` raises; InvalidRequestError for a parameter that follows from the thoughts.
     """
-    arguments = _arguments(thoughts, num_traj_sets, temperature, seed, timeout_s)
-    return Comparison(scene, client.predict(scene, **arguments))
+    return Comparison(scene, client.predict(scene, **_arguments(thoughts, num_traj_sets, seed, parameters)))
 
 
 async def compare_async(
@@ -82,18 +79,14 @@ async def compare_async(
     thoughts: Sequence[str],
     *,
     num_traj_sets: int = 1,
-    temperature: float | None = None,
     seed: int | None = None,
-    timeout_s: float | None = None,
+    **parameters: Any,
 ) -> Comparison:
     """See `compare`."""
-    arguments = _arguments(thoughts, num_traj_sets, temperature, seed, timeout_s)
-    return Comparison(scene, await client.predict(scene, **arguments))
+    return Comparison(scene, await client.predict(scene, **_arguments(thoughts, num_traj_sets, seed, parameters)))
 
 
-def _arguments(
-    thoughts: Sequence[str], sets: int, temperature: float | None, seed: int | None, timeout_s: float | None
-) -> dict[str, Any]:
+def _arguments(thoughts: Sequence[str], sets: int, seed: int | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
     samples = 1 + len(check_reasoning(thoughts))
     if check_int("num_traj_sets", sets) < 1:
         raise InvalidRequestError(f"num_traj_sets: got {sets}, wanted at least 1")
@@ -101,12 +94,13 @@ def _arguments(
     if not 0 <= seed <= MAX_SEED:
         raise InvalidRequestError(f"seed: got {seed}, wanted 0 .. {MAX_SEED}")
     noise = np.random.default_rng(seed).standard_normal((sets, 1, WAYPOINTS, 2), dtype=np.float32)
-    return {
+    own = {
         "reasoning": thoughts,
         "num_traj_samples": samples,
         "num_traj_sets": sets,
         "noise": noise.repeat(samples, axis=1).reshape(-1, WAYPOINTS, 2),
-        "temperature": temperature,
         "seed": seed,
-        "timeout_s": timeout_s,
     }
+    if twice := sorted(own.keys() & parameters):
+        raise InvalidRequestError(f"{', '.join(twice)}: compare sets it by itself: leave it out")
+    return {**own, **parameters}

@@ -1,6 +1,7 @@
 """One scene under several thoughts, asked of the real server."""
 
 import asyncio
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +60,20 @@ def test_a_picture(comparison, tmp_path):
         assert len(picture.convert("RGB").getcolors(2**24)) > 100
 
 
+def test_a_picture_of_no_format(comparison, tmp_path):
+    with pytest.raises(InvalidRequestError, match=r"what_if\.foo, wanted a name that ends in one of .*\.png"):
+        comparison.save_picture(tmp_path / "what_if.foo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_without_the_extra(comparison, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("alpamayo_client.") and name.endswith("plot")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'alpamayo-client\[cli\]'"):
+        comparison.save_picture(tmp_path / "what_if.png")
+
+
 @pytest.mark.parametrize(
     ("thoughts", "options", "message"),
     [
@@ -69,6 +84,8 @@ def test_a_picture(comparison, tmp_path):
         (["a"], {"num_traj_sets": 1.5}, "num_traj_sets: got 1.5, wanted an integer"),
         (["a"], {"seed": -1}, "seed: got -1, wanted 0"),
         (["a"], {"temperature": -1}, "temperature must be"),
+        (["a"], {"priority": 4}, "priority: got 4"),
+        (["a"], {"noise": 0, "reasoning": []}, "noise, reasoning: compare sets it by itself"),
         (["a"] * 32, {}, "at most 32 trajectories"),
         (["<|cot_end|>"], {}, "must be plain text"),
         (["a b " * 400], {}, "too long"),
