@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import server_arguments
+from .argument_types import finite
 from .client import AlpamayoClient
 from .errors import AlpamayoError, InvalidRequestError
 from .evaluation import evaluate_command, view_command
@@ -83,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     server_arguments.add_arguments(server)
 
     asking = argparse.ArgumentParser(add_help=False, parents=[server])
-    asking.add_argument("--wait-s", type=float, default=60.0, help="for the server to be ready (default: %(default)s)")
-    asking.add_argument("--timeout-s", type=float, help="for the answer (default: no limit)")
+    asking.add_argument("--wait-s", type=finite, default=60.0, help="for the server to be ready (default: %(default)s)")
+    asking.add_argument("--timeout-s", type=finite, help="for the answer (default: no limit)")
     asking.add_argument("--priority", type=int, help="1: urgent, 2: usual (default), 3: may wait")
     for name, kind in PARAMETERS.items():
         asking.add_argument(f"--{name.replace('_', '-')}", type=kind, help="default: the server's")

@@ -1,10 +1,11 @@
 """A driving scene in a file: what a prediction is asked for, and what was driven then if that is known."""
 
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile, is_zipfile
+from typing import Any, BinaryIO
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,26 +61,38 @@ class Scene:
 
     @classmethod
     def load(cls, path: str | Path) -> "Scene":
-        """Read an `.npz`. Raises InvalidRequestError if it is not one or not a scene, OSError if it cannot be read."""
-        arrays = _read_npz(Path(path))
-        try:
+        """Read an `.npz`. Raises OSError if it cannot be opened, InvalidRequestError if what it holds is no scene."""
+        with open_npz(path) as file:
+            arrays = _read_npz(file)
             frames = arrays["image_frames"] if "image_frames" in arrays else _unpack(arrays)
             return cls(
                 frames,
-                arrays["ego_history_xyz"],
-                arrays["ego_history_rot"],
+                _part(arrays, "ego_history_xyz"),
+                _part(arrays, "ego_history_rot"),
                 arrays.get("ego_future_xyz"),
                 check_int("t0_us", arrays["t0_us"][()]) if "t0_us" in arrays else None,
                 arrays.get("ego_to_world"),
             )
-        except KeyError as error:
-            raise InvalidRequestError(
-                f"{path}: has {sorted(arrays)} but not {error}; a scene has ego_history_xyz, ego_history_rot, "
-                "image_frames (or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us and "
-                "ego_to_world"
-            ) from error
+
+
+@contextmanager
+def open_npz(path: str | Path) -> Iterator[BinaryIO]:
+    """An archive's file, for the block. Raises OSError if it cannot be opened.
+
+    Whatever reading it in the block raises is raised as an InvalidRequestError that names it.
+    """
+    with open(path, "rb") as file:
+        try:
+            if not is_zipfile(file):
+                raise InvalidRequestError("wanted a scene written by numpy.savez (.npz), this is something else")
+            file.seek(0)
+            yield file
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{path}: {error}") from error
+        except Exception as error:  # odd content makes zipfile and numpy raise almost anything, MemoryError among it
+            raise InvalidRequestError(
+                f"{path}: not a scene of plain arrays: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _pack(frames: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
@@ -93,7 +106,7 @@ def _pack(frames: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
 
 def _unpack(arrays: dict[str, NDArray[Any]]) -> list[list[bytes]]:
     """[camera][frame] of bytes."""
-    packed, lengths = arrays["encoded_frames"], arrays["encoded_lengths"]
+    packed, lengths = _part(arrays, "encoded_frames"), _part(arrays, "encoded_lengths")
     if packed.dtype != np.uint8 or packed.ndim != 1 or lengths.dtype != np.int64 or lengths.ndim != 2:
         raise InvalidRequestError(
             f"encoded_frames, encoded_lengths: got {packed.dtype} {packed.shape} and {lengths.dtype} {lengths.shape}, "
@@ -111,14 +124,16 @@ def _unpack(arrays: dict[str, NDArray[Any]]) -> list[list[bytes]]:
     ]
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    with open(path, "rb") as file:
-        if not is_zipfile(file):
-            raise InvalidRequestError(f"{path}: wanted a scene written by numpy.savez (.npz), this is something else")
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, EOFError, BadZipFile, zlib.error) as error:  # objects would need pickle; a damaged file
-            raise InvalidRequestError(f"{path}: not a scene of plain arrays: {error}") from error
+def _read_npz(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
+
+def _part(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise InvalidRequestError(
+            f"has {sorted(arrays)} but not {name!r}; a scene has ego_history_xyz, ego_history_rot, image_frames "
+            "(or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us and ego_to_world"
+        )
+    return arrays[name]

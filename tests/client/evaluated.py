@@ -15,8 +15,8 @@ def predicted(sets=1, samples=1, **changes):
     return parse_response(InferResult(response_message(answer(sets, samples, **changes))))
 
 
-def row(scene_id, scene, prediction=None, t0_us=None, latency_s=0.5):
-    return answered_row(SceneKey(scene_id, t0_us), scene, prediction or predicted(), latency_s)
+def row(scene_id, scene, prediction=None, t0_us=None, latency_s=0.5, fingerprint="as it was"):
+    return answered_row(SceneKey(scene_id, t0_us), fingerprint, scene, prediction or predicted(), latency_s)
 
 
 def failed(scene_id, words="it is broken"):

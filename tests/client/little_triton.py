@@ -48,6 +48,7 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInt
         self.metadata_json = '{"checkpoint": "tiny"}'
         self.outputs = answer()
         self.fails_with = None
+        self.metadata_fails_with = None
         self.requests = []
         self.cuda_regions = {}
         self.uncounted = 0  # statistics that come before the last stage has counted
@@ -65,6 +66,8 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInt
         return continuation(details)
 
     def ServerMetadata(self, request, context):  # noqa: N802
+        if self.metadata_fails_with is not None:
+            context.abort(*self.metadata_fails_with)
         return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
 
     def ModelReady(self, request, context):  # noqa: N802
@@ -105,11 +108,12 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInt
 
     def ModelInfer(self, request, context):  # noqa: N802
         self.requests.append(request)
-        message = self.answer_infer(request)
-        if self.fails_with is not None:
-            context.abort(*self.fails_with)
-        return message
+        answer = self.answer_infer(request)
+        failure = answer if isinstance(answer, tuple) else self.fails_with
+        if failure is not None:
+            context.abort(*failure)
+        return answer
 
     def answer_infer(self, request):
-        """For tests to replace."""
+        """For tests to replace; may be a failure, (status, words), of this request alone."""
         return response_message(self.outputs)

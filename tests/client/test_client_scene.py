@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from alpamayo_client import InvalidRequestError, Scene
+from odd_files import ODD_FILES
 
 
 def test_raw_frames_round_trip(tmp_path, frames, history):
@@ -72,14 +73,22 @@ def test_files_that_are_no_scene(tmp_path, frames, history, changes, message):
     assert str(caught.value).startswith(str(path))
 
 
-def test_files_that_are_no_npz(tmp_path, scene):
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_files_that_are_no_npz(tmp_path, scene, name):
     path = tmp_path / "scene.npz"
-    for content in [b"", b"not a zip"]:
-        path.write_bytes(content)
-        with pytest.raises(InvalidRequestError, match=r"wanted a scene written by numpy\.savez"):
-            Scene.load(path)
+    scene.save(path)
+    make, words = ODD_FILES[name]
+    path.write_bytes(make(path.read_bytes()))
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        Scene.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_files_that_cannot_be_opened(tmp_path):
     with pytest.raises(FileNotFoundError):
         Scene.load(tmp_path / "nowhere.npz")
+    with pytest.raises(IsADirectoryError):
+        Scene.load(tmp_path)
 
 
 def test_a_damaged_file(tmp_path, scene):

@@ -13,6 +13,7 @@ import pytest
 from alpamayo_client import Scene
 from alpamayo_client.cli import main
 from alpamayo_client.evaluation.npz_folder import NpzFolder
+from alpamayo_client.evaluation.source import SceneKey
 from evaluated import aside, failed, predicted, results, row
 
 HOSTILE = "</li><script>document.title = 'taken over'</script><img src=http://127.0.0.1:9/x> & \x1b[2J \u202e 日本"
@@ -23,7 +24,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """Three answered scenes, the worst of them no longer there, one failed; names and thoughts are hostile."""
+    """Four answered scenes, one of them no longer there, one changed, and a failed one; names, thoughts are hostile."""
     folder = tmp_path_factory.mktemp("evaluation")
     (folder / "scenes").mkdir()
     xyz = np.zeros((16, 3))
@@ -32,16 +33,24 @@ def page(tmp_path_factory):
     future = np.zeros((64, 3))
     future[:, 0] = 0.9 * np.arange(1, 65)
     scene = Scene(frames, xyz, np.broadcast_to(np.eye(3), (16, 3, 3)), future)
-    scene.save(folder / "scenes" / "<b>near.npz")
-    scene.save(folder / "scenes" / "far.npz")
+    for name in ("<b>near", "far", "changed"):
+        scene.save(folder / "scenes" / f"{name}.npz")
+    source = NpzFolder(folder / "scenes")
+    fingerprint = source.fingerprint(SceneKey("far", None))
     thought = np.array([[[HOSTILE.encode()]]], dtype=np.object_)
     rows = [
-        row("<b>near", scene, predicted(cot=thought, reasoning_complete=np.zeros((1, 1, 1), bool))),
-        row("far", scene, aside(3)),
-        row("gone", scene, aside(7)),
+        row(
+            "<b>near",
+            scene,
+            predicted(cot=thought, reasoning_complete=np.zeros((1, 1, 1), bool)),
+            fingerprint=fingerprint,
+        ),
+        row("far", scene, aside(3), fingerprint=fingerprint),
+        row("changed", scene, aside(5), fingerprint="another"),
+        row("gone", scene, aside(7), fingerprint=fingerprint),
         failed("broken", f"no scene {HOSTILE}"),
     ]
-    results(folder, rows, NpzFolder(folder / "scenes"))
+    results(folder, rows, source)
     assert main(["view", str(folder), "--output", str(folder / "page.html")]) == 0
     return folder / "page.html"
 
@@ -84,10 +93,11 @@ def test_everything_is_in_it_and_nothing_runs(page):
 
 def test_what_it_says(page):
     text = Page(page.read_text(encoding="utf-8")).text
-    places = [text.index(title) for title in ("1. gone: minADE@1 7.00 m", "2. far: minADE@1 3.00 m", "3. <b>near: min")]
+    places = [text.index(title) for title in ("1. gone: minADE@1 7.00 m", "3. far: minADE@1 3.00 m", "4. <b>near: min")]
     assert places == sorted(places)
-    assert "4 scenes, 1 failed, 3 with a known future" in text
-    assert "No picture, the scene cannot be read again: " in text
+    assert "5 scenes, 1 failed, 4 with a known future" in text
+    assert text.count("No picture, the scene cannot be read again: ") == 2
+    assert "read again: changed has changed since it was answered" in text
     assert text.count("<script>document.title = 'taken over'</script>") == 2  # the thought, the failure
     assert "\x1b" not in text
     assert "(cut off)" in text

@@ -2,11 +2,16 @@
 
 import json
 import threading
+import time
+from dataclasses import replace
 
 import grpc
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from alpamayo_client.cli import main
+from alpamayo_client.evaluation.results import read_settings
+from odd_files import ODD_FILES
 
 
 @pytest.fixture
@@ -43,9 +48,35 @@ def test_nothing_is_asked_twice(evaluate, triton, result, scenes, tmp_path):
     assert evaluate("--seed", "7") == 0
     assert len(triton.requests) == 5
     (scenes / "a.npz").rename(scenes / "f.npz")
-    assert evaluate("--seed", "7") == 0  # the new one alone; what was answered stays
+    assert evaluate("--seed", "7") == 0  # the new one alone; the one that is gone is in no result
     assert len(triton.requests) == 6
-    assert [row["scene_id"] for row in result()] == list("abcdef")
+    assert [row["scene_id"] for row in result()] == list("bcdef")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["scenes"] == 5
+
+
+def test_a_folder_that_was_moved_goes_on(evaluate, triton, scenes, tmp_path):
+    assert evaluate() == 0
+    scenes.rename(tmp_path / "moved")
+    options = ["--url", triton.url, "--scenes", str(tmp_path / "moved"), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", *options]) == 0
+    assert len(triton.requests) == 5
+    assert read_settings(tmp_path / "out" / "results.parquet")["source"] == {"folder": str(tmp_path / "moved")}
+
+
+def test_a_scene_that_has_changed_is_asked_again(evaluate, triton, result, scenes, scene, capsys):
+    assert evaluate() == 0
+    replace(scene, ego_future_xyz=np.add(scene.ego_future_xyz, [0, 1, 0])).save(scenes / "b.npz")
+    triton.ready.discard("alpamayo_unicycle")
+    capsys.readouterr()
+    assert evaluate() == 1  # the old answer is no result, even while there is no new one
+    captured = capsys.readouterr()
+    assert "1 scenes have changed since they were answered, the first is b: asking again" in captured.out
+    assert "4 of 5 scenes are answered" in captured.err
+    assert [row["scene_id"] for row in result()] == list("acde")
+    triton.ready.add("alpamayo_unicycle")
+    assert evaluate() == 0
+    assert len(triton.requests) == 6
+    assert [row["min_fde_m"] for row in result()] == pytest.approx([0, 1, 0, 0, 0], abs=1e-5)
 
 
 def test_as_many_at_a_time_as_wanted(evaluate, triton):
@@ -84,6 +115,18 @@ def test_what_failed_is_asked_again_and_the_rest_is_not(evaluate, triton, result
     assert all(row["error"] is None for row in result())
 
 
+def test_odd_files_are_rows(evaluate, triton, result, scenes):
+    whole = (scenes / "a.npz").read_bytes()
+    for name, (make, _) in ODD_FILES.items():
+        (scenes / f"{name}.npz").write_bytes(make(whole))
+    (scenes / "folder.npz").mkdir()
+    assert evaluate() == 1
+    assert len(triton.requests) == 5
+    errors = {row["scene_id"]: row["error"] for row in result() if row["error"]}
+    assert errors.keys() == {*ODD_FILES, "folder"}
+    assert all(f"{name}.npz" in error for name, error in errors.items())
+
+
 @pytest.mark.parametrize("status", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL])
 def test_a_refusal_is_a_row_and_no_end(evaluate, triton, result, capsys, status):
     triton.fails_with = status, "no <such> thing"
@@ -99,6 +142,26 @@ def test_settings_that_were_refused_for_every_scene_may_be_changed(evaluate, tri
     triton.fails_with = None
     assert evaluate("--num-traj-samples", "1") == 0
     assert all(row["error"] is None for row in result())
+
+
+@pytest.mark.parametrize(
+    "words", ["top_p must be a number, 0 .. 1; got 2.0", "num_traj_sets x num_traj_samples is 1 x 99"]
+)
+def test_parameters_that_are_refused_end_it_at_once(evaluate, triton, capsys, tmp_path, words):
+    triton.fails_with = grpc.StatusCode.INVALID_ARGUMENT, words
+    assert evaluate("--concurrency", "1", "--top-p", "2", "--num-traj-samples", "99") == 1
+    assert len(triton.requests) == 1
+    assert capsys.readouterr().err == f"alpamayo: {words}\n"
+    assert (tmp_path / "out" / "journal.jsonl").read_bytes() == b""
+    triton.fails_with = None
+    assert evaluate("--top-p", "1") == 0
+
+
+@pytest.mark.parametrize("option", ["--timeout-s", "--priority"])
+def test_what_can_be_known_is_refused_before(evaluate, capsys, tmp_path, option):
+    assert evaluate(option, "-1") == 1
+    assert f"{option[2:].replace('-', '_')}: got -1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("change", ["seed", "model", "samples"])
@@ -156,6 +219,62 @@ def test_a_full_queue_is_waited_for(evaluate, triton, result):
     assert all(row["error"] is None for row in result())
 
 
+def test_a_queue_that_stays_full_is_no_server_that_is_gone(evaluate, triton, result):
+    """It is full for longer than the half second for which a server that is gone is waited for."""
+    answer, start = triton.answer_infer, time.monotonic()
+
+    def infer(request):
+        full = time.monotonic() < start + 1.5
+        triton.fails_with = (grpc.StatusCode.UNAVAILABLE, "in queue: Exceeds maximum queue size") if full else None
+        return answer(request)
+
+    triton.answer_infer = infer
+    assert evaluate("--concurrency", "2") == 0
+    assert all(row["error"] is None for row in result())
+
+
+def test_others_are_answered_while_one_scene_finds_nobody(evaluate, triton, result, scenes, scene):
+    """Each of the others' answers comes when it was sent away four times more: in all, for longer than --wait-s."""
+    replace(scene, ego_history_xyz=np.multiply(scene.ego_history_xyz, 0.5)).save(scenes / "a.npz")
+    unlucky = np.multiply(scene.ego_history_xyz, 0.5).astype(np.float32).tobytes()
+    answer, sent_away, others = triton.answer_infer, threading.Semaphore(0), 0
+
+    def infer(request):
+        nonlocal others
+        triton.fails_with = None
+        if unlucky in request.raw_input_contents:
+            if others < 4:
+                triton.fails_with = grpc.StatusCode.UNAVAILABLE, "it starts anew"
+                sent_away.release()
+        else:
+            for _ in range(4):
+                assert sent_away.acquire(timeout=60)
+            others += 1
+            triton.fails_with = None
+        return answer(request)
+
+    triton.answer_infer = infer
+    assert evaluate("--concurrency", "2", "--wait-s", "2") == 0
+    assert all(row["error"] is None for row in result())
+
+
+@pytest.mark.parametrize("fails", ["no JSON", "late"])
+def test_what_was_answered_is_written_when_the_server_fails(evaluate, triton, result, capsys, tmp_path, fails):
+    """Even if it was killed before it had written anything but the journal."""
+    assert evaluate() == 0
+    (tmp_path / "out" / "results.parquet").unlink()
+    if fails == "no JSON":
+        triton.metadata_json = "no\nJSON"
+    else:
+        triton.metadata_fails_with = grpc.StatusCode.DEADLINE_EXCEEDED, "too\nlate"
+    capsys.readouterr()
+    assert evaluate() == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "5 of 5 scenes are answered and saved in" in error
+    assert len(result()) == 5
+
+
 def test_no_server_and_nothing_answered(evaluate, triton, tmp_path, capsys):
     triton.ready.discard("alpamayo_unicycle")
     assert evaluate() == 1
@@ -164,7 +283,22 @@ def test_no_server_and_nothing_answered(evaluate, triton, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [["--scenes", "x", "--clips", "y"], [], ["--scenes", "x", "--concurrency", "0"], ["--clips", "@nowhere"]]
+    "options",
+    [
+        ["--scenes", "x", "--clips", "y"],
+        [],
+        ["--scenes", "x", "--concurrency", "0"],
+        ["--clips", "@nowhere"],
+        ["--clips", "", " "],
+        ["--scenes", "x", "--t0-s", "5"],
+        ["--scenes", "x", "--revision", "y"],
+        ["--scenes", "x", "--cache-dir", "y"],
+        ["--clips", "x", "--t0-s", "nan"],
+        ["--clips", "x", "--t0-s", "inf"],
+        ["--scenes", "x", "--wait-s", "nan"],
+        ["--scenes", "x", "--timeout-s", "inf"],
+    ],
+    ids=" ".join,
 )
 def test_wrong_usage(capsys, options, tmp_path):
     with pytest.raises(SystemExit) as stopped:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import devkit_dataset as dataset
 import numpy as np
@@ -64,6 +65,7 @@ def test_poses_of_a_clip(cache, t0_us):
 def test_every_clip_at_every_time(cache):
     source = PhysicalAiAv(dataset.REVISION, cache, ["two", "one", "two"], [5_100_000, 6_000_000, 5_100_000])
     assert source.keys == [SceneKey(clip, t0_us) for clip in ("two", "one") for t0_us in (5_100_000, 6_000_000)]
+    assert source.fingerprint(source.keys[3]) == dataset.REVISION
     again = open_source(source.identity).load(source.keys[3])
     np.testing.assert_array_equal(again.image_frames, source.load(source.keys[3]).image_frames)
 
@@ -120,6 +122,24 @@ def test_a_folder_of_scenes(tmp_path, scene):
     loaded = open_source(source.identity).load(source.keys[0])
     assert isinstance(loaded, Scene)
     np.testing.assert_allclose(loaded.ego_future_xyz, scene.ego_future_xyz, rtol=1e-6)
+
+
+def test_a_file_is_known_by_its_content(tmp_path, scene):
+    """Not by its place or its time: it may be copied; and by every array of it."""
+    scene.save(tmp_path / "a.npz")
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes())
+    os.utime(tmp_path / "copied" / "a.npz", (0, 0))
+    key = SceneKey("a", None)
+    before = NpzFolder(tmp_path).fingerprint(key)
+    assert NpzFolder(tmp_path / "copied").fingerprint(key) == before
+    changed = [replace(scene, ego_future_xyz=np.add(scene.ego_future_xyz, 1e-3)), replace(scene, ego_future_xyz=None)]
+    for other in changed:
+        other.save(tmp_path / "a.npz")
+        assert NpzFolder(tmp_path).fingerprint(key) != before
+    (tmp_path / "a.npz").write_bytes(b"nothing")
+    with pytest.raises(InvalidRequestError, match=r"a\.npz"):
+        NpzFolder(tmp_path).fingerprint(key)
 
 
 @pytest.mark.parametrize(("name", "words"), [("", "holds no .npz file"), ("nowhere", "is not a folder")])

@@ -3,9 +3,12 @@
 import argparse
 from pathlib import Path
 
+from ..argument_types import finite, positive
+from ..checks import check_int
 from ..request import PARAMETERS
 
 REFERENCE_T0_S = 5.1
+OF_CLIPS = ("t0_s", "revision", "cache_dir")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     clips = parser.add_argument_group("clips")
     clips.add_argument(
-        "--t0-s", type=float, nargs="+", default=[REFERENCE_T0_S], help="seconds into each (default: %(default)s)"
+        "--t0-s", type=finite, nargs="+", metavar="S", help=f"seconds into each (default: {REFERENCE_T0_S})"
     )
     clips.add_argument("--revision", help="of the dataset (default: the newest; to be given without a network)")
     clips.add_argument("--cache-dir", type=Path, help="where its files are, or go (default: Hugging Face's cache)")
     parser.add_argument("--output", type=Path, required=True, help="folder; a run that was stopped goes on in it")
     parser.add_argument("--concurrency", type=positive, default=4, help="scenes at a time (default: %(default)s)")
     parser.add_argument("--label", action="store_true", help="write labels.parquet too, a row per trajectory")
+    parser.set_defaults(wrong_usage=parser.error)
     add_worst(parser)
 
 
@@ -32,26 +36,25 @@ def add_worst(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worst", type=positive, default=12, help="cases on the page (default: %(default)s)")
 
 
-def positive(text: str) -> int:
-    """For argparse."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"got {number}, wanted at least 1")
-    return number
-
-
 def run(arguments: argparse.Namespace) -> None:
     """See `evaluate`."""
+    clip_ids = [clip_id for line in arguments.clips or () if (clip_id := line.strip())]
+    if arguments.clips and not clip_ids:
+        arguments.wrong_usage("argument --clips: got only empty lines, wanted a clip's id on each")
+    for name in OF_CLIPS:
+        if arguments.scenes and getattr(arguments, name) is not None:
+            arguments.wrong_usage(f"argument --{name.replace('_', '-')}: not allowed with argument --scenes")
+    from .asking import Asking
     from .evaluate import evaluate  # needs the extra
     from .npz_folder import NpzFolder
     from .physical_ai_av import PhysicalAiAv
-    from .run import Asking
 
     source: NpzFolder | PhysicalAiAv
     if arguments.scenes:
         source = NpzFolder(arguments.scenes)
     else:
-        clip_ids, t0s_us = filter(None, arguments.clips), [round(t0_s * 1e6) for t0_s in arguments.t0_s]
-        source = PhysicalAiAv(arguments.revision, arguments.cache_dir, list(clip_ids), t0s_us)
+        t0s_us = [check_int("--t0-s in microseconds", round(t0_s * 1e6)) for t0_s in arguments.t0_s or [REFERENCE_T0_S]]
+        source = PhysicalAiAv(arguments.revision, arguments.cache_dir, clip_ids, t0s_us)
     given = {name: getattr(arguments, name) for name in PARAMETERS if getattr(arguments, name) is not None}
     evaluate(
         arguments.url,

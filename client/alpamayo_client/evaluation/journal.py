@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ class Journal:
             self._file.close()
             raise InvalidRequestError(f"{path} is being written by another run: wait for it, or stop it") from error
         self._places: dict[SceneKey, int] = {}
+        self._answered: dict[SceneKey, str] = {}
         self._failed: dict[SceneKey, str] = {}
+        self.begun = False
+        """It holds an answer, be it one that is forgotten."""
         self._read()
 
     def __enter__(self) -> "Journal":
@@ -36,9 +39,9 @@ class Journal:
         self._file.close()
 
     @property
-    def answered(self) -> set[SceneKey]:
-        """Scenes that need not be asked for again."""
-        return self._places.keys() - self._failed.keys()
+    def answered(self) -> Mapping[SceneKey, str]:
+        """Scenes that need not be asked for again, and the fingerprint that each had."""
+        return dict(self._answered)
 
     @property
     def failed(self) -> dict[SceneKey, str]:
@@ -52,18 +55,28 @@ class Journal:
         self._file.flush()
         self._note(place, row)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The last row of each scene, by scene and time."""
-        for key in sorted(self._places, key=lambda key: (key.scene_id, key.t0_us or 0)):
+    def forget(self, key: SceneKey) -> None:
+        """Its row is of another scene than what `key` is now."""
+        del self._places[key]
+        self._answered.pop(key, None)
+        self._failed.pop(key, None)
+
+    def rows(self, keys: Collection[SceneKey]) -> Iterator[dict[str, Any]]:
+        """The last row of each of these scenes that has one, by scene and time."""
+        for key in sorted(self._places.keys() & set(keys), key=lambda key: (key.scene_id, key.t0_us or 0)):
             self._file.seek(self._places[key])
             yield json.loads(self._file.readline())
 
     def _note(self, place: int, row: dict[str, Any]) -> None:
         key = SceneKey(row["scene_id"], row["t0_us"])
-        self._places[key] = place
+        self._answered.pop(key, None)
         self._failed.pop(key, None)
-        if row["error"] is not None:
+        if row["error"] is None:
+            self._answered[key] = row["fingerprint"]
+            self.begun = True
+        else:
             self._failed[key] = row["error"]
+        self._places[key] = place
 
     def _read(self) -> None:
         """Notes what is there, and cuts off a line that a killed process has left half written."""

@@ -12,7 +12,7 @@ from ..errors import AlpamayoError
 from ..plot import save_picture
 from ..text import printable
 from .results import read_failed, read_settings, read_worst
-from .rows import case_title, to_prediction
+from .rows import case_title, load_answered, to_prediction
 from .source import SceneKey, Source
 from .summary import count_lines, statistics_table, statistics_titles, summarize
 
@@ -69,7 +69,7 @@ def _case(place: int, row: dict[str, Any], source: Source) -> Iterator[str]:
     yield f"<section><h3>{escape(case_title(place, row))}</h3>"
     try:
         file = io.BytesIO()
-        save_picture(file, source.load(key), prediction)
+        save_picture(file, load_answered(row, source), prediction)
         data = base64.b64encode(file.getvalue()).decode()
         yield f'<img src="data:image/png;base64,{data}" alt="Cameras, trajectories and thoughts of {_text(str(key))}">'
     except (AlpamayoError, OSError) as problem:

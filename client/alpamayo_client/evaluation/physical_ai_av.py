@@ -62,6 +62,11 @@ class PhysicalAiAv(Source):
         """See Source."""
         return self._keys
 
+    def fingerprint(self, key: SceneKey) -> str:
+        """See Source: a commit of the dataset never changes."""
+        revision: str = self._dataset.revision
+        return revision
+
     def load(self, key: SceneKey) -> Scene:
         """See Source."""
         assert key.t0_us is not None

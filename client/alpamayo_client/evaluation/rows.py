@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InvalidRequestError
 from ..metrics import comfort, min_ade_by_horizon, min_fde, miss_rate
 from ..prediction import Prediction
 from ..scene import Scene
 from ..text import printable
 from .schema import MIN_ADE_COLUMNS, WHOLE_MIN_ADE_COLUMN
-from .source import SceneKey
+from .source import SceneKey, Source
 
 
-def answered_row(key: SceneKey, scene: Scene, prediction: Prediction, latency_s: float) -> dict[str, Any]:
+def answered_row(
+    key: SceneKey, fingerprint: str, scene: Scene, prediction: Prediction, latency_s: float
+) -> dict[str, Any]:
     """With errors against what was driven, if the scene has it, and comfort."""
     _, sets, samples = prediction.cot.shape
     rot = prediction.pred_rot
@@ -29,6 +32,7 @@ def answered_row(key: SceneKey, scene: Scene, prediction: Prediction, latency_s:
     return {
         "scene_id": key.scene_id,
         "t0_us": key.t0_us,
+        "fingerprint": fingerprint,
         "error": None,
         "latency_s": latency_s,
         "seed": prediction.seed,
@@ -43,6 +47,14 @@ def answered_row(key: SceneKey, scene: Scene, prediction: Prediction, latency_s:
 def failed_row(key: SceneKey, error: Exception) -> dict[str, Any]:
     """A row that says why there is no answer."""
     return {"scene_id": key.scene_id, "t0_us": key.t0_us, "error": str(error)}
+
+
+def load_answered(row: Mapping[str, Any], source: Source) -> Scene:
+    """The scene of an answer. Raises InvalidRequestError or OSError, if it has changed since then too."""
+    key = SceneKey(row["scene_id"], row["t0_us"])
+    if source.fingerprint(key) != row["fingerprint"]:
+        raise InvalidRequestError(f"{key} has changed since it was answered")
+    return source.load(key)
 
 
 def to_prediction(row: Mapping[str, Any]) -> Prediction:

@@ -15,6 +15,7 @@ COMFORT_COLUMNS = tuple(field.name for field in fields(Comfort))
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("scene_id", pa.string(), "the file's name without .npz, or the clip's id"),
     ("t0_us", pa.int64(), "microseconds of the clip's clock; null for a file"),
+    ("fingerprint", pa.string(), "of the file's arrays, or the dataset's revision: whether a scene is still the same"),
     ("error", pa.string(), "why there is no answer: then all that follows is null; null: there is one"),
     ("latency_s", pa.float64(), "seconds of the call, the wait behind others included"),
     ("seed", pa.int64(), "asks for the same answer again"),

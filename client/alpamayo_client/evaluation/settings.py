@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InvalidRequestError
 
 Settings = dict[str, Any]
-"""`source`, `parameters` of the request, `model` as export recorded it; plain values."""
+"""`parameters` of the request, `model` as export recorded it; plain values."""
 
 
 def keep_settings(path: Path, settings: Settings, *, begun: bool) -> None:

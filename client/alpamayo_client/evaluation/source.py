@@ -35,6 +35,10 @@ class Source(ABC):
         """All of them, in the order in which they are asked for."""
 
     @abstractmethod
+    def fingerprint(self, key: SceneKey) -> str:
+        """Another one if `load` would give another scene; quickly read. Raises what `load` raises."""
+
+    @abstractmethod
     def load(self, key: SceneKey) -> Scene:
         """Called from several threads. Raises InvalidRequestError or OSError, saying which scene."""
 

@@ -7,8 +7,8 @@ import rerun as rr
 
 from ..errors import AlpamayoError
 from ..evaluation.results import read_worst
-from ..evaluation.rows import case_title, to_prediction
-from ..evaluation.source import SceneKey, Source
+from ..evaluation.rows import case_title, load_answered, to_prediction
+from ..evaluation.source import Source
 from .rerun_log import log_scene, save_recording, set_time
 
 BETWEEN_CASES_US = 1_000_000
@@ -27,7 +27,7 @@ def save_worst(path: Path, results: Path, source: Source, worst: int) -> None:
             recording.log("/", rr.Clear(recursive=True))  # the case before
             title = case_title(place, row)
             try:
-                scene = source.load(SceneKey(row["scene_id"], row["t0_us"]))
+                scene = load_answered(row, source)
                 log_scene(recording, replace(scene, ego_to_world=None), to_prediction(row), t0_us)
             except (AlpamayoError, OSError) as problem:
                 title += f"\nThe scene cannot be read again: {problem}"
