@@ -225,8 +225,7 @@ def test_a_queue_that_stays_full_is_no_server_that_is_gone(evaluate, triton, res
 
     def infer(request):
         full = time.monotonic() < start + 1.5
-        triton.fails_with = (grpc.StatusCode.UNAVAILABLE, "in queue: Exceeds maximum queue size") if full else None
-        return answer(request)
+        return (grpc.StatusCode.UNAVAILABLE, "in queue: Exceeds maximum queue size") if full else answer(request)
 
     triton.answer_infer = infer
     assert evaluate("--concurrency", "2") == 0
@@ -241,16 +240,13 @@ def test_others_are_answered_while_one_scene_finds_nobody(evaluate, triton, resu
 
     def infer(request):
         nonlocal others
-        triton.fails_with = None
-        if unlucky in request.raw_input_contents:
-            if others < 4:
-                triton.fails_with = grpc.StatusCode.UNAVAILABLE, "it starts anew"
-                sent_away.release()
-        else:
+        if unlucky not in request.raw_input_contents:
             for _ in range(4):
                 assert sent_away.acquire(timeout=60)
             others += 1
-            triton.fails_with = None
+        elif others < 4:
+            sent_away.release()
+            return grpc.StatusCode.UNAVAILABLE, "it starts anew"
         return answer(request)
 
     triton.answer_infer = infer

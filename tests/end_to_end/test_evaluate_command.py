@@ -160,6 +160,16 @@ def test_a_bad_clip_and_other_settings(command, clips, tmp_path):
     assert len(other.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("wrong", [{"num_traj_samples": 99}, {"temperature": -1}], ids=str)
+def test_parameters_that_the_server_refuses(command, clips, tmp_path, wrong):
+    """Whatever it says of them, it names them: one scene is enough."""
+    ran = run(command(clips, **wrong))
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert next(iter(wrong)) in ran.stderr
+    assert journal_lines(tmp_path) == []
+
+
 def test_the_progress_is_shown_on_a_terminal(command, folder):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, UnavailableError
+from alpamayo_client.evaluation.asking import FULL
 
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
@@ -65,8 +66,8 @@ def test_what_finds_no_place_is_told_at_once(server, caller, occupied, assert_st
         caller.send("one too many")
         wait_for(caller, "one too many")
         assert caller.errors["one too many"].status() == "StatusCode.UNAVAILABLE"
-        assert "Exceeds maximum queue size" in caller.errors["one too many"].message()
-        with AlpamayoClient(server.grpc) as client, pytest.raises(UnavailableError, match="maximum queue size"):
+        assert FULL in caller.errors["one too many"].message()
+        with AlpamayoClient(server.grpc) as client, pytest.raises(UnavailableError, match=FULL):
             client.predict(*SCENE.scene)
         caller.send("urgent", priority=URGENT)  # has places of its own
         until(lambda: server.waiting(REASONER) == PLACES + 1, "the urgent one to wait")
