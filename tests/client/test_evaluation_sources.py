@@ -148,6 +148,12 @@ def test_a_folder_without_scenes(tmp_path, name, words):
         _ = NpzFolder(tmp_path / name).keys
 
 
+def test_a_name_that_is_no_text(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.npz")).touch()
+    with pytest.raises(InvalidRequestError, match=r"\\udcff\.npz' is not UTF-8: rename it"):
+        _ = NpzFolder(tmp_path).keys
+
+
 def test_a_scene_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"nothing")
     with pytest.raises(InvalidRequestError, match=r"a\.npz"):

@@ -160,13 +160,12 @@ def test_a_bad_clip_and_other_settings(command, clips, tmp_path):
     assert len(other.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"num_traj_samples": 99}, {"temperature": -1}], ids=str)
-def test_parameters_that_the_server_refuses(command, clips, tmp_path, wrong):
-    """Whatever it says of them, it names them: one scene is enough."""
-    ran = run(command(clips, **wrong))
+def test_parameters_that_the_server_refuses(command, clips, tmp_path):
+    """It names them: one scene is enough."""
+    ran = run(command(clips, num_traj_samples=99))
     assert ran.returncode == 1
     assert len(ran.stderr.splitlines()) == 1
-    assert next(iter(wrong)) in ran.stderr
+    assert "num_traj_sets x num_traj_samples is 1 x 99" in ran.stderr
     assert journal_lines(tmp_path) == []
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, UnavailableError
-from alpamayo_client.evaluation.asking import FULL
+from alpamayo_client.evaluation.asking import EXPIRED, FULL
 
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
@@ -93,7 +93,7 @@ def test_who_has_waited_longer_than_allowed_is_not_worked_on(server, caller, occ
         until(lambda: server.waiting(REASONER) == 1, "it to wait")
     wait_for(caller, "long", "impatient")
     assert caller.errors["impatient"].status() == "StatusCode.UNAVAILABLE"
-    assert "timeout expired" in caller.errors["impatient"].message()
+    assert EXPIRED in caller.errors["impatient"].message()
     assert runs(REASONER) == before
     assert_still_serving()
 

@@ -13,8 +13,9 @@ from ..errors import AlpamayoError, InvalidRequestError, UnavailableError
 from ..prediction import Prediction
 from ..scene import Scene
 
-FULL = "Exceeds maximum queue size"  # Triton's words
-FULL_PAUSE_S = 1.0  # each time, all the pixels are sent again
+FULL, EXPIRED = "Exceeds maximum queue size", "timeout expired"
+"""Triton's words: there is no place in the queue, or the wait in it was longer than the server's own limit."""
+BUSY_PAUSE_S = 1.0  # each time, all the pixels are sent again
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class Asker:
 
     def _pause_s(self, reason: str) -> float:
         """Seconds until the next try. Raises UnavailableError."""
-        if FULL in reason:  # so says a server that is there
+        if FULL in reason or EXPIRED in reason:  # so says a server that is there
             self._gone = None
-            return FULL_PAUSE_S
+            return BUSY_PAUSE_S
         self._gone = self._gone or Patience(self._client.url, self._asking.wait_s)
         return self._gone.pause_s(reason)
 

@@ -24,12 +24,14 @@ class NpzFolder(Source):
 
     @cached_property
     def keys(self) -> list[SceneKey]:
-        """See Source. Raises InvalidRequestError if there is none."""
-        names = sorted(path.stem for path in self._folder.glob("*.npz"))
-        if not names:
+        """See Source. Raises InvalidRequestError if there is none, or a name is no text."""
+        paths = list(self._folder.glob("*.npz"))
+        if not paths:
             what = "holds no .npz file" if self._folder.is_dir() else "is not a folder"
             raise InvalidRequestError(f"{self._folder} {what}; wanted a folder of scenes written by Scene.save")
-        return [SceneKey(name, None) for name in names]
+        for path in paths:
+            _check_utf8(path)
+        return [SceneKey(name, None) for name in sorted(path.stem for path in paths)]
 
     def fingerprint(self, key: SceneKey) -> str:
         """See Source: of the checksums that an archive keeps of its arrays, so that these need not be read."""
@@ -43,3 +45,11 @@ class NpzFolder(Source):
 
     def _path(self, key: SceneKey) -> Path:
         return self._folder / f"{key.scene_id}.npz"
+
+
+def _check_utf8(path: Path) -> None:
+    """Names go into files of text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{str(path)!r} is not UTF-8: rename it") from error
