@@ -311,3 +311,8 @@ def test_a_folder_without_scenes(tmp_path, triton, capsys):
     assert main(["evaluate", "--url", triton.url, *options]) == 1
     assert "nowhere is not a folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_headers_are_sent(evaluate, triton):
+    assert evaluate("--header", "key=a secret") == 0
+    assert {headers.get("key") for _, headers in triton.headers} == {"a secret"}

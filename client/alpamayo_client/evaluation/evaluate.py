@@ -7,8 +7,9 @@ summary.json; worst.html.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..aio import AsyncAlpamayoClient
 from ..errors import AlpamayoError, InvalidRequestError, ServerError, TimedOutError, UnavailableError
@@ -26,9 +27,18 @@ SETTINGS = "settings.json"
 
 
 def evaluate(
-    url: str, source: Source, output: Path, asking: Asking, *, concurrency: int, worst: int, label: bool
+    server: Mapping[str, Any],
+    source: Source,
+    output: Path,
+    asking: Asking,
+    *,
+    concurrency: int,
+    worst: int,
+    label: bool,
 ) -> None:
     """Asks for the scenes that are not answered yet, or have changed since, then writes and prints what there is.
+
+    server: arguments of AsyncAlpamayoClient.
 
     Raises InvalidRequestError if `output` holds answers to another question or the server refuses the parameters, and,
     when all that is there is written, AlpamayoError if it is not everything: interrupted, server gone, scenes that
@@ -38,7 +48,7 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     with Journal(output / "journal.jsonl") as journal:
         _forget_changed(source, keys, journal)
-        stopped = _ask(url, source, keys, output, journal, asking, concurrency)
+        stopped = _ask(server, source, keys, output, journal, asking, concurrency)
         if (output / SETTINGS).exists():  # something was asked, now or before
             settings = json.loads((output / SETTINGS).read_text(encoding="utf-8"))
             write_results(output / RESULTS, {"source": source.identity, **settings}, journal.rows(keys))
@@ -72,7 +82,7 @@ def _is_still(source: Source, key: SceneKey, fingerprint: str) -> bool:
 
 
 def _ask(
-    url: str,
+    server: Mapping[str, Any],
     source: Source,
     keys: Sequence[SceneKey],
     output: Path,
@@ -83,7 +93,7 @@ def _ask(
     """Why it stopped before the end, if it did."""
 
     async def ask() -> None:
-        async with AsyncAlpamayoClient(url) as client:
+        async with AsyncAlpamayoClient(**server) as client:
             await client.wait_until_ready(asking.wait_s)
             model = await client.metadata()
             del model["server"]  # another Triton is the same model

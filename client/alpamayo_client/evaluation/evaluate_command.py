@@ -6,6 +6,7 @@ from pathlib import Path
 from ..argument_types import finite, positive
 from ..checks import check_int
 from ..request import PARAMETERS
+from ..server_arguments import connection
 from .source import Source
 
 REFERENCE_T0_S = 5.1
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     given = {name: getattr(arguments, name) for name in PARAMETERS if getattr(arguments, name) is not None}
     asking = Asking(given, arguments.timeout_s, arguments.priority, arguments.wait_s)
     evaluate(
-        arguments.url,
+        connection(arguments),
         _source(arguments),
         arguments.output,
         asking,
