@@ -21,18 +21,20 @@ class FuzzedRequest:
     model: str
     inputs: Arrays
     parameters: dict[str, Any]
+    request_id: str = ""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """For hypothesis, which would print whole arrays."""
         inputs = (
             f"{name}: {x.dtype}{list(x.shape)} {x.ravel()[:6].tolist()!r:.200}" for name, x in self.inputs.items()
         )
-        printer.text(f"{self.model}({', '.join(inputs)}; {self.parameters!r:.500})")
+        printer.text(f"{self.model}({', '.join(inputs)}; {self.parameters!r:.500}; {self.request_id!r:.300})")
 
 
 # Good requests: arrays come from a seed, which is quickly drawn; sizes and counts are drawn one by one.
 
 seeds = st.integers(0, 2**32 - 1)
+characters = st.characters(codec="utf-8")  # gRPC takes no others
 
 
 @st.composite
@@ -109,11 +111,20 @@ def actions(draw: Draw) -> FuzzedRequest:
     return FuzzedRequest("alpamayo_unicycle", inputs | draw(histories()), {})
 
 
+@st.composite
+def given_up(draw: Draw) -> FuzzedRequest:
+    """An id that no request below has."""
+    request_id = draw(st.text(characters, min_size=16, max_size=60)) + "given up"
+    return FuzzedRequest("alpamayo_cancel", {"request_id": np.array([request_id.encode()], np.object_)}, {})
+
+
 def normal(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(draw(seeds)).normal(size=shape).astype(np.float32)
 
 
 # What breaks them, or not
+
+request_ids = st.one_of(st.text(characters, max_size=64), st.just("x" * 256), st.uuids().map(str))
 
 EXTREMES = [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e19, 1e-45, -0.0, 0, 1, -1, 2, -3, 99, 101, 1e4, 1e6, 2**31 - 1]
 TYPES = ["u1", "i1", "i4", "i8", "f2", "f4", "f8", "?", "O"]
@@ -203,7 +214,7 @@ def broken(draw: Draw, good: FuzzedRequest) -> FuzzedRequest:
 
 @st.composite
 def requests(draw: Draw) -> FuzzedRequest:
-    request = draw(st.one_of(scenes("alpamayo"), scenes("alpamayo_reasoner"), packed(), actions()))
+    request = draw(st.one_of(scenes("alpamayo"), scenes("alpamayo_reasoner"), packed(), actions(), given_up()))
     for _ in range(draw(st.integers(0, 3))):
         request = draw(broken(request))
-    return request
+    return replace(request, request_id=draw(request_ids))

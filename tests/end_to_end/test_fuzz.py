@@ -50,9 +50,11 @@ def fuzz(triton, number: int) -> Counter:
 def outcome(triton, request: FuzzedRequest) -> str:
     """What became of it, if that is allowed."""
     try:
-        answer = ask(triton, request.inputs, request.parameters, model=request.model)
+        answer = ask(triton, request.inputs, request.parameters, model=request.model, request_id=request.request_id)
     except InferenceServerException as error:
-        return check_error(request, error.status(), error.message())
+        # Triton puts the id before some of its words: what stands before a NUL.
+        own_id = f"[request id: {request.request_id.partition(chr(0))[0]}] "
+        return check_error(request, error.status(), error.message().replace(own_id, ""))
     check_answer(answer)
     return "answered"
 

@@ -18,6 +18,7 @@ from .test_http import body
 from .test_refused_requests import (
     ACTIONS,
     FRAME,
+    GIVEN_UP,
     GOOD,
     JPEG,
     NOISE,
@@ -118,12 +119,19 @@ UNICYCLE = {
         {"normalized_action": np.full((6, 64, 2), 3.4e38, np.float32)}, "normalized_action", "3.4e+38"),
     "positions that are huge": ({"ego_history_xyz": changed(XYZ, (3, 1), 3e38)}, "ego_history_xyz", "3e+38 m"),
 }
+IDS = {
+    "an id of a megabyte": (MEGABYTE.encode(), "request_id", "1000000", "at most 256 bytes"),
+    "an id of NULs": (bytes(36), "request_id", r"\x00", "no NUL"),
+    "an id of no UTF-8": (b"\xff" * 256, "request_id", r"\xff", "UTF-8"),
+    "an id of surrogates": (b"\xed\xa0\x80" * 16, "request_id", r"\xed\xa0\x80", "UTF-8"),
+}
 # fmt: on
 WHOLE = {
     "alpamayo": GOOD,
     "alpamayo_reasoner": GOOD,
     "alpamayo_denoiser": PACKED,
     "alpamayo_unicycle": ACTIONS,
+    "alpamayo_cancel": GIVEN_UP,
 }
 REFUSED = {
     **{name: ("alpamayo", encoded(file), {}, NAME, *words) for name, (file, *words) in FILES.items()},
@@ -135,6 +143,7 @@ REFUSED = {
     **{f"{name}, {model}": (model, *case) for name, case in NAMES.items() for model in WHOLE},
     **{name: ("alpamayo_denoiser", inputs, {}, *words) for name, (inputs, *words) in DENOISER.items()},
     **{name: ("alpamayo_unicycle", inputs, {}, *words) for name, (inputs, *words) in UNICYCLE.items()},
+    **{name: ("alpamayo_cancel", {"request_id": texts(it)}, {}, *words) for name, (it, *words) in IDS.items()},
 }
 
 
@@ -150,6 +159,7 @@ OPTIONAL = {
     "alpamayo_reasoner": {"encoded_frames": files(PNG)},
     "alpamayo_denoiser": {"kv_checksum": np.zeros((4, 2), np.int64), "deadline_ns": np.array([2**62])},
     "alpamayo_unicycle": {},
+    "alpamayo_cancel": {},
 }
 
 

@@ -299,6 +299,26 @@ UNICYCLE = {
     "positions in the world frame": ({"ego_history_xyz": XYZ + np.float32(1)}, "ego_history_xyz[-1]", "origin"),
     "no positions": ({"ego_history_xyz": None}, "ego_history_xyz", "missing"),
 }
+
+GIVEN_UP = {"request_id": texts(b"1b4e28ba-2fa1-11d2-883f-0016d3cca427")}
+CANCEL = {
+    "no id": ({"request_id": None}, "expected 1 inputs but got 0", "alpamayo_cancel"),
+    "two ids": ({"request_id": GIVEN_UP["request_id"].repeat(2)}, "request_id", "[2]", "[1]"),
+    "no id in it": ({"request_id": texts()}, "request_id", "[0]", "[1]"),
+    "an id in a table": ({"request_id": GIVEN_UP["request_id"][None]}, "request_id", "[1,1]", "[1]"),
+    "a number for an id": ({"request_id": int32(17)}, "request_id", "INT32", "BYTES"),
+    "an empty id": ({"request_id": texts(b"")}, "request_id", "''", "at least 16 characters", "such as a UUID"),
+    "an id that others might have": (
+        {"request_id": texts(b"15 characters..")}, "request_id", "'15 characters..'", "at least 16 characters"),
+    "an id of few characters": ({"request_id": texts("ö…".encode() * 7)}, "request_id", "at least 16"),
+    "an id in Latin-1": (
+        {"request_id": texts("eine größere Fahrt".encode("latin-1"))}, "request_id", r"gr\xf6\xdferen", "UTF-8"),
+    "half a character at its end": ({"request_id": texts(b"0123456789abcdef\xc3")}, "request_id", r"\xc3", "UTF-8"),
+    "an id with a NUL": ({"request_id": texts(b"0123456789abcdef\0ghi")}, "request_id", r"f\x00ghi", "no NUL"),
+    "a long id": ({"request_id": texts(b"x" * 257)}, "request_id", "257", "at most 256 bytes"),
+    "a long id of few characters": ({"request_id": texts("ö".encode() * 129)}, "request_id", "258", "at most 256"),
+    "another model's input": ({"ego_history_xyz": XYZ}, "expected 1 inputs but got 2", "alpamayo_cancel"),
+}
 # fmt: on
 
 
@@ -316,15 +336,26 @@ def test_unicycle_input(triton, assert_still_serving, name):
     assert_still_serving()
 
 
+@pytest.mark.parametrize("name", CANCEL)
+def test_id_to_cancel(triton, assert_still_serving, name):
+    inputs, *words = CANCEL[name]
+    refuse(triton, words, GIVEN_UP | inputs, model="alpamayo_cancel")
+    assert_still_serving()
+
+
 def test_what_these_cases_change_is_good(triton):
     assert ask(triton, GOOD, {"max_generation_length": 2})["pred_xyz"].shape == (1, 1, 1, 64, 3)
     assert ask(triton, PACKED, model="alpamayo_denoiser")["normalized_action"].shape == (2, 64, 2)
     assert ask(triton, ACTIONS, model="alpamayo_unicycle")["pred_xyz"].shape == (1, 2, 3, 64, 3)
+    for request_id in (*GIVEN_UP["request_id"], b"x" * 256, "ö".encode() * 128):
+        assert ask(triton, {"request_id": texts(request_id)}, model="alpamayo_cancel")["noted"].tolist() == [True]
 
 
-@pytest.mark.parametrize("model", ["alpamayo_reasoner", "alpamayo_denoiser"])
-def test_parameter_of_a_stage(triton, assert_still_serving, model):
-    inputs = GOOD if model == "alpamayo_reasoner" else PACKED
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [("alpamayo_reasoner", GOOD), ("alpamayo_denoiser", PACKED), ("alpamayo_cancel", GIVEN_UP)],
+)
+def test_parameter_of_one_model(triton, assert_still_serving, model, inputs):
     refuse(triton, ["'steps'", "inference_steps"], inputs, {"steps": 5}, model=model)
     refuse(triton, ["inference_steps", "2.5 (float)", "an integer"], inputs, {"inference_steps": 2.5}, model=model)
     assert_still_serving()

@@ -197,14 +197,6 @@ def test_a_call_that_is_given_up_while_it_waits(server, triton, runs, cancel, as
     assert_still_serving()
 
 
-def test_an_id_that_others_might_have_is_refused(triton, cancel, assert_still_serving):
-    for request_id in ("", "1", "15 characters.."):
-        with pytest.raises(InferenceServerException, match=r"at least 16 characters.*such as a UUID") as error:
-            cancel(request_id)
-        assert error.value.status() == "StatusCode.INVALID_ARGUMENT"
-    assert_still_serving()
-
-
 def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, small_scene, first_answer):
     """Of one who does not ask `alpamayo_cancel`: it is the next stage that does not run."""
     driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")

@@ -29,9 +29,12 @@ def ask(
     parameters: Mapping[str, Any] | None = None,
     *,
     model: str = "alpamayo",
+    request_id: str = "",
 ) -> Tensors:
     """One model's whole answer. Raises what tritonclient raises."""
-    result = triton.infer(model, tensors(inputs), parameters=dict(parameters or {}), client_timeout=ANSWER_S)
+    result = triton.infer(
+        model, tensors(inputs), parameters=dict(parameters or {}), request_id=request_id, client_timeout=ANSWER_S
+    )
     return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
 

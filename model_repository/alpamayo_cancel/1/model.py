@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from cancellations import Cancellations
+from cancellations import CancellationsWriter
 from contract import parse_parameters
 from exported_files import check_files
 from request_id import check_id
@@ -15,7 +15,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         check_files(version_folder(args), pb_utils.Logger.log_info)
-        self.cancellations = Cancellations()
+        self.cancellations = CancellationsWriter()
         self.metrics = StageMetrics(args["model_name"], ())
 
     def execute(self, requests: list[Any]) -> list[Any]:
