@@ -193,6 +193,8 @@ def test_a_call_that_is_given_up_while_it_waits(server, triton, runs, cancel, as
     call.cancel()
     _, error = answers.get(timeout=PATIENCE_S)
     assert error.status() == "StatusCode.CANCELLED"
+    with pytest.raises(InferenceServerException, match="cancelled by its caller"):  # another try needs a new id
+        ask(triton, SCENE.inputs, SMALL, request_id="one of a kind, 2")
     assert runs("alpamayo_denoiser") == run_before
     assert_still_serving()
 

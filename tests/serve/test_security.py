@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -14,6 +13,7 @@ import tritonclient.http as httpclient
 from alpamayo_client import AlpamayoClient, AlpamayoError, InvalidRequestError, Tls, UnavailableError
 from alpamayo_client.cli import main as alpamayo
 from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
+from launched import LOOPBACK, listening
 from tritonclient.utils import InferenceServerException
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,6 @@ SOURCES = [
     for folder in ("model_repository", "export", "deploy", "client")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +110,8 @@ def test_shared_memory_is_no_way_to_files(triton, key):
 def test_no_process_listens_beyond_loopback(running):
     pids = [running.process.pid, *running.processes()]
     assert len(pids) >= 3  # the launcher, the server, a stub
-    sockets = {link for pid in pids for link in _links(pid)}
-    listening = set()
-    for table in ("tcp", "tcp6", "udp", "udp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            # A UDP socket has no such state: any that is bound counts.
-            if (fields[3] == "0A" or table.startswith("udp")) and f"socket:[{fields[9]}]" in sockets:
-                listening.add(fields[1].rpartition(":")[0])
-    assert listening
-    assert listening <= set(LOOPBACK)
-
-
-def _links(pid: int) -> list[str]:
-    return [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+    assert listening(pids)
+    assert listening(pids) <= LOOPBACK
 
 
 # TLS
