@@ -312,7 +312,7 @@ CANCEL = {
         {"request_id": texts(b"15 characters..")}, "request_id", "'15 characters..'", "at least 16 characters"),
     "an id of few characters": ({"request_id": texts("ö…".encode() * 7)}, "request_id", "at least 16"),
     "an id in Latin-1": (
-        {"request_id": texts("eine größere Fahrt".encode("latin-1"))}, "request_id", r"gr\xf6\xdferen", "UTF-8"),
+        {"request_id": texts("eine größere Fahrt".encode("latin-1"))}, "request_id", r"gr\xf6\xdfere", "UTF-8"),
     "half a character at its end": ({"request_id": texts(b"0123456789abcdef\xc3")}, "request_id", r"\xc3", "UTF-8"),
     "an id with a NUL": ({"request_id": texts(b"0123456789abcdef\0ghi")}, "request_id", r"f\x00ghi", "no NUL"),
     "a long id": ({"request_id": texts(b"x" * 257)}, "request_id", "257", "at most 256 bytes"),
@@ -337,10 +337,10 @@ def test_unicycle_input(triton, assert_still_serving, name):
 
 
 @pytest.mark.parametrize("name", CANCEL)
-def test_id_to_cancel(triton, assert_still_serving, name):
+def test_id_to_cancel(triton, name):
     inputs, *words = CANCEL[name]
     refuse(triton, words, GIVEN_UP | inputs, model="alpamayo_cancel")
-    assert_still_serving()
+    assert ask(triton, GIVEN_UP, model="alpamayo_cancel")["noted"].tolist() == [True]
 
 
 def test_what_these_cases_change_is_good(triton):
