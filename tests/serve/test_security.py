@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -49,24 +50,37 @@ def triton(request, running):
         ("load_model", ("echo",)),
         ("unload_model", ("echo",)),
         ("get_trace_settings", ()),
-        ("update_trace_settings", (None, {"trace_file": "FILE", "trace_level": ["TIMESTAMPS"], "trace_rate": "1"})),
+        ("update_trace_settings", ()),
         ("get_log_settings", ()),
-        ("update_log_settings", ({"log_file": "FILE"},)),
+        ("update_log_settings", ({},)),
     ],
 )
 @pytest.mark.parametrize("value", [None, "", "nobody"])
-def test_models_traces_and_logs_are_controlled_by_nobody(running, triton, call, arguments, value, tmp_path):
-    file = tmp_path / "written"
-    arguments = [
-        {k: str(file) if v == "FILE" else v for k, v in it.items()} if isinstance(it, dict) else it for it in arguments
-    ]
+def test_models_traces_and_logs_are_controlled_by_nobody(triton, call, arguments, value):
     header = "triton-grpc-protocol-nobody" if isinstance(triton, grpcclient.InferenceServerClient) else "nobody"
     with pytest.raises(InferenceServerException, match="restricted"):
         getattr(triton, call)(*arguments, headers=None if value is None else {header: value})
+
+
+def test_nobody_has_traces_written_but_who_has_a_key(launch, tmp_path):
+    """Triton writes them, into the file that the operator has named, when it ends."""
+    file = tmp_path / "trace"
+    traces = (f"--trace-config=triton,file={file}", "--trace-config=level=OFF")
+    launched = launch("--", "--grpc-restricted-protocol=trace:key=secret", *traces)
+    on = {"trace_level": ["TIMESTAMPS"], "trace_rate": "1"}
     x = grpcclient.InferInput("x", [1], "FP32").set_data_from_numpy(np.float32([1]))
-    with grpcclient.InferenceServerClient(f"127.0.0.1:{running.ports()['grpc']}") as client:
-        client.infer("echo", [x])
-    assert not file.exists()
+    with (
+        httpclient.InferenceServerClient(f"127.0.0.1:{launched.ports()['http']}") as stranger,
+        grpcclient.InferenceServerClient(f"127.0.0.1:{launched.ports()['grpc']}") as triton,
+    ):
+        with suppress(InferenceServerException):
+            stranger.update_trace_settings(settings=on)
+        triton.infer("echo", [x], request_id="the stranger asked for it")
+        triton.update_trace_settings(settings=on, headers={"triton-grpc-protocol-key": "secret"})
+        triton.infer("echo", [x], request_id="who has the key did")
+    assert launched.stop() == 0, launched.log
+    ids = [it["request_id"] for it in json.loads(file.read_text()) if "request_id" in it]
+    assert ids == ["who has the key did"]
 
 
 def test_what_clients_use_is_on(triton):
