@@ -14,6 +14,7 @@ from .wire import tensors
 
 SCENE = golden_case("greedy")
 REASONER = "alpamayo_reasoner"
+FAILURE = "nv_inference_request_failure"
 PLACES = 16  # of each priority: config.pbtxt
 WAIT_S = 120
 URGENT, USUAL, LATER = 1, 2, 3
@@ -59,18 +60,22 @@ def wait_for(caller, *names):
 
 def test_what_finds_no_place_is_told_at_once(server, caller, occupied, assert_still_serving):
     waiting = [f"{i} in the queue" for i in range(PLACES)]
+    rejected = server.metric(FAILURE, model=REASONER, reason="REJECTED")
     with occupied():
         for name in waiting:
             caller.send(name)
         until(lambda: server.waiting(REASONER) == PLACES, "the queue to be full")
+        before = server.metric(FAILURE, model="alpamayo", reason="OTHER")
         caller.send("one too many")
         wait_for(caller, "one too many")
+        assert server.metric(FAILURE, model="alpamayo", reason="OTHER") == before + 2  # as the README says
         assert caller.errors["one too many"].status() == "StatusCode.UNAVAILABLE"
         assert FULL in caller.errors["one too many"].message()
         with AlpamayoClient(server.grpc) as client, pytest.raises(UnavailableError, match=FULL):
             client.predict(*SCENE.scene)
         caller.send("urgent", priority=URGENT)  # has places of its own
         until(lambda: server.waiting(REASONER) == PLACES + 1, "the urgent one to wait")
+        assert server.metric(FAILURE, model=REASONER, reason="REJECTED") == rejected
     wait_for(caller, "long", "urgent", *waiting)
     assert [caller.errors[name] for name in ("urgent", *waiting)] == [None] * (PLACES + 1)
     assert_still_serving()
@@ -88,13 +93,14 @@ def test_the_urgent_go_first(server, caller, occupied):
 
 def test_who_has_waited_longer_than_allowed_is_not_worked_on(server, caller, occupied, runs, assert_still_serving):
     with occupied():
-        before = runs(REASONER)
+        before, rejected = runs(REASONER), server.metric(FAILURE, model=REASONER, reason="REJECTED")
         caller.send("impatient", timeout=1)  # microseconds
         until(lambda: server.waiting(REASONER) == 1, "it to wait")
     wait_for(caller, "long", "impatient")
     assert caller.errors["impatient"].status() == "StatusCode.UNAVAILABLE"
     assert EXPIRED in caller.errors["impatient"].message()
     assert runs(REASONER) == before
+    assert server.metric(FAILURE, model=REASONER, reason="REJECTED") == rejected + 1
     assert_still_serving()
 
 
