@@ -5,14 +5,14 @@ Every metric is there from the start, at zero: what has not happened yet can be 
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 from contract import SUBJECTS, Cancelled, InvalidRequest
 from server_stopping import ServerStopping
-from stage_spans import TRACE_URL, SpanSender, stage_spans
+from stage_spans import TRACE_URL, SpanSender
 
 # From the unicycle's fraction of a millisecond to a request for many long thoughts without a GPU.
 BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]
@@ -85,20 +85,34 @@ class StageMetrics:
         """Of a time that is not this model's alone."""
         self._seconds[stage].observe(seconds)
 
-    def took(self, request: Any, seconds: Mapping[str, float]) -> None:
-        """By stage, one after the other until now: they are also spans of the request's trace, if it has one."""
-        end_ns = time.time_ns()
-        for stage, it in seconds.items():
+    @contextmanager
+    def measured(self, request: Any, seconds: Callable[[], Mapping[str, float]]) -> Iterator[None]:
+        """The block is stages, one after the other: spans of the request's trace, if it has one. What they took is also
+        counted, unless the block fails.
+
+        `seconds`: tells it then, by stage.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._trace(request, seconds(), str(error))
+            raise
+        took = seconds()
+        self._trace(request, took)
+        for stage, it in took.items():
             self.observe(stage, it)
-        if self._spans and (context := request.trace().get_context()):
-            self._spans.send(stage_spans(context, seconds, end_ns))
 
     @contextmanager
     def timed(self, request: Any, stage: str) -> Iterator[None]:
-        """Takes the block's time, if it succeeds."""
+        """The block is one stage."""
         start = time.monotonic()
-        yield
-        self.took(request, {stage: time.monotonic() - start})
+        with self.measured(request, lambda: {stage: time.monotonic() - start}):
+            yield
+
+    def _trace(self, request: Any, seconds: Mapping[str, float], error: str | None = None) -> None:
+        end_ns = time.time_ns()
+        if self._spans and (context := request.trace().get_context()):
+            self._spans.send(context, seconds, end_ns, error)
 
     def answered(self) -> None:
         self._requests["answered"].increment(1)

@@ -8,7 +8,7 @@ import queue
 import secrets
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,17 +19,19 @@ SERVICE = "alpamayo"
 MAX_WAITING = 100  # requests
 TIMEOUT_S = 5
 INTERNAL = 1  # OTLP's SPAN_KIND_INTERNAL: no request of its own
+ERROR = 2  # OTLP's STATUS_CODE_ERROR
 
 Span = dict[str, Any]
 
 
-def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int) -> list[Span]:
+def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int, error: str | None = None) -> list[Span]:
     """Spans, as OTLP has them, of stages that follow one another until `end_ns`.
 
     Args:
         context: of the span that they are parts of, as Triton gives it: {"traceparent": W3C's}.
         seconds: by stage, in their order.
         end_ns: since 1970.
+        error: what ended the last one before it was done.
     """
     _, trace, parent, _ = json.loads(context)["traceparent"].split("-")
     lengths_ns = {stage: round(1e9 * it) for stage, it in seconds.items()}
@@ -47,6 +49,8 @@ def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int) -> list
             }
         )
         start_ns += length_ns
+    if error is not None and spans:
+        spans[-1]["status"] = {"code": ERROR, "message": error}
     return spans
 
 
@@ -58,18 +62,19 @@ class SpanSender:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._waiting: queue.Queue[list[Span]] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[Callable[[], list[Span]]] = queue.Queue(MAX_WAITING)
         threading.Thread(target=self._run, name="spans", daemon=True).start()
 
-    def send(self, spans: list[Span]) -> None:
+    def send(self, context: str, seconds: Mapping[str, float], end_ns: int, error: str | None = None) -> None:
+        """Of `stage_spans`: also what it does not understand is no matter of the request's."""
         with suppress(queue.Full):
-            self._waiting.put_nowait(spans)
+            self._waiting.put_nowait(lambda: stage_spans(context, seconds, end_ns, error))
 
     def _run(self) -> None:
         while True:
             spans = self._waiting.get()
             with suppress(Exception):  # whatever it is, the next ones may arrive
-                _post(self._url, spans)
+                _post(self._url, spans())
 
 
 def _post(url: str, spans: list[Span]) -> None:

@@ -19,24 +19,33 @@ def test_stages_follow_one_another_until_the_end():
     assert len(bytes.fromhex(first["spanId"])) == 8
 
 
+def test_an_error_is_the_last_one_s():
+    first, second = stage_spans(CONTEXT, {"prefill": 0.25, "decode": 0.5}, 2_000_000_000, "cancelled")
+    assert "status" not in first
+    assert second["status"] == {"code": 2, "message": "cancelled"}  # STATUS_CODE_ERROR
+    assert stage_spans(CONTEXT, {}, 2_000_000_000, "too early for any stage") == []
+
+
 def test_nobody_waits_for_a_collector_that_does_not_answer():
-    """What is too much for it is lost, and what comes later is sent again."""
+    """What is too much for it is lost, and so is what nobody understands; what comes later is sent again."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE_S)
         sender = SpanSender(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
-        sender.send(spans_of("first"))
+        sender.send(*of("first"))
         first, _ = silent.accept()  # so this one does not wait any more
         for _ in range(2 * MAX_WAITING):
-            sender.send(spans_of("more"))
+            sender.send(*of("more"))
         assert b'"first"' in received(first)
         for _ in range(MAX_WAITING):
             assert b'"more"' in received(silent.accept()[0])
-        sender.send(spans_of("last"))
+        sender.send("no JSON", {"decode": 0.1}, 1)
+        sender.send('{"traceparent": "no W3C"}', {"decode": 0.1}, 1)
+        sender.send(*of("last"))
         assert b'"last"' in received(silent.accept()[0])
 
 
-def spans_of(stage):
-    return stage_spans(CONTEXT, {stage: 0.1}, 1_000_000_000)
+def of(stage):
+    return CONTEXT, {stage: 0.1}, 1_000_000_000
 
 
 def received(connection) -> bytes:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -63,17 +64,23 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(repository: Path, folder: Path, *options: str) -> Iterator[LiveServer]:
+def live_server(
+    repository: Path, folder: Path, *options: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[LiveServer]:
     """Serves `repository` in the block. At its end SIGTERM must lead to exit code 0, with nothing left behind.
 
-    `folder`: for its log and its temporary files; `options`: of alpamayo-serve.
+    `folder`: for its log and its temporary files; `options`: of alpamayo-serve; `environment`: more of it.
     """
     temporary = folder / "tmp"
     temporary.mkdir()
     command = [SCRIPTS / "alpamayo-serve", repository, "--grpc-port=0", "--http-port=0", "--metrics-port=0", *options]
     with open(folder / "log", "w") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"TMPDIR": str(temporary)}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"TMPDIR": str(temporary)} | dict(environment),
         )
     try:
         yield LiveServer(*_ready_line(process, folder / "log"), folder / "log", process.pid)

@@ -81,7 +81,9 @@ def test_thoughts_that_are_complete_or_given(triton, change):
     given = SCENE.inputs | {
         "reasoning": ask(triton, SCENE.inputs, {"top_k": 1, "max_generation_length": 24})["cot"][0, 0]
     }
+    before = change.of("alpamayo_thoughts_total")
     ask(triton, given, {"inference_steps": 1})
+    assert change.of("alpamayo_thoughts_total") == before  # the model's own
     assert change.of("alpamayo_tokens_total", origin="generated") == 2 * generated
     assert change.of("alpamayo_tokens_total", origin="given") > 0
 
@@ -117,6 +119,21 @@ def test_a_refusal(triton, change, reason, inputs, parameters):
     assert change.of("alpamayo_refused_total", model="alpamayo_reasoner", reason=reason) == 1
     assert change.of("alpamayo_refused_total") == 1
     assert change.of("alpamayo_stage_seconds_count") == 0
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"ego_history_xyz": SCENE.inputs["ego_history_xyz"].astype(np.float64)},
+        {"ego_history_xyz": SCENE.inputs["ego_history_xyz"][None]},
+        {"lidar": np.zeros(1, np.float32)},
+    ],
+    ids=["type", "rank", "name"],
+)
+def test_what_triton_itself_refuses_is_nowhere(triton, change, inputs):
+    refused(triton, SCENE.inputs | inputs)
+    assert change.of("alpamayo_requests_total") == 0
+    assert change.of("nv_inference_request_failure") == 0
 
 
 def test_a_time_of_arrival_that_cannot_be(triton, change):

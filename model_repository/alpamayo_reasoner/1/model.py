@@ -47,7 +47,7 @@ class TritonPythonModel:
         self.tokens = counters("alpamayo_tokens_total", "Tokens of thoughts", model, "origin", ("generated", "given"))
         self.thoughts = counters(
             "alpamayo_thoughts_total",
-            "Thoughts, by whether the stop token came within max_generation_length",
+            "Generated thoughts, by whether the stop token came within max_generation_length",
             model,
             "complete",
             ("true", "false"),
@@ -68,8 +68,8 @@ class TritonPythonModel:
 
         laps = Laps(self.reasoner.device)
         stop = stop_check(given_up(request, self.cancellations), deadline_ns)
-        thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
-        self.metrics.took(request, laps.seconds())
+        with self.metrics.measured(request, laps.seconds):
+            thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
         self._count(thoughts, given=len(scene.reasoning or []))
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]
@@ -92,5 +92,6 @@ class TritonPythonModel:
         own = len(lengths) - given
         self.tokens["generated"].increment(sum(lengths[:own]))
         self.tokens["given"].increment(sum(lengths[own:]))
-        self.thoughts["true"].increment(sum(thoughts.complete))
-        self.thoughts["false"].increment(len(thoughts.complete) - sum(thoughts.complete))
+        complete = sum(thoughts.complete[:own])
+        self.thoughts["true"].increment(complete)
+        self.thoughts["false"].increment(own - complete)

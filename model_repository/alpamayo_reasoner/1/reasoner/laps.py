@@ -27,14 +27,14 @@ class Laps:
         self._laps.append((stage, _now_on_gpu() if self._on_gpu else time.monotonic()))
 
     def seconds(self) -> dict[str, float]:
-        """Of every stage that was entered, until now. Waits for the GPU."""
+        """Of every stage that was entered, until now; the one under way is the last. Waits for the GPU."""
         self.enter("")
         if self._on_gpu:
             self._laps[-1][1].synchronize()
         total: dict[str, float] = {}
         for (stage, start), (_, end) in pairwise(self._laps):
             seconds = start.elapsed_time(end) / 1000 if self._on_gpu else end - start
-            total[stage] = total.get(stage, 0.0) + seconds
+            total[stage] = total.pop(stage, 0.0) + seconds
         return total
 
 
