@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from alpamayo_model_repository.stage_spans import SERVICE, TRACE_URL
 
 from alpamayo_serve.endpoints import reserved_endpoints, restrictions
 from alpamayo_serve.errors import LaunchError
+from alpamayo_serve.private_folder import private_folder
 from alpamayo_serve.repository import FLAGS, read_repository
 from alpamayo_serve.server import find_server
 from alpamayo_serve.stop_signals import block_signals
@@ -22,6 +22,10 @@ DEFAULTS = (
     "--strict-readiness=true",
     "--model-control-mode=none",  # nobody loads or unloads models over the network
 )
+
+COLLECTOR = "opentelemetry,url="  # a setting of Triton's --trace-config
+# Neither Triton's spans nor the models' go anywhere but to the collector.
+NO_PROXY = {"no_proxy": "*", "NO_PROXY": "*"}
 
 
 def main() -> int:
@@ -36,9 +40,9 @@ def main() -> int:
             reserved_endpoints(
                 arguments.host, arguments.grpc_port, arguments.http_port, arguments.metrics_port
             ) as endpoints,
-            tempfile.TemporaryDirectory(prefix="alpamayo-serve-") as private,
+            private_folder() as private,
         ):
-            server = find_server(Path(private))
+            server = find_server(private)
             own_flags = [
                 f"--model-repository={repository.path}",
                 *endpoints.flags(),
@@ -47,12 +51,15 @@ def main() -> int:
             _refuse(own_flags, repository.flags, f"in {repository.path / FLAGS}")
             _refuse(own_flags, extra_flags, "after --")
             # Triton lets the last one win.
-            defaults = [*DEFAULTS, *(tracing(arguments.trace_url) if arguments.trace else ())]
             given = [*repository.flags, *extra_flags]
+            defaults, environment = [*DEFAULTS], server.environment
+            if arguments.trace:
+                defaults += tracing(arguments.trace_url, given)
+                environment = {**environment, TRACE_URL: arguments.trace_url, **NO_PROXY}
             command = [str(server.executable), *server.flags, *defaults, *restrictions(given), *given, *own_flags]
             return run_server(
                 command,
-                {**server.environment, TRACE_URL: arguments.trace_url} if arguments.trace else server.environment,
+                environment,
                 repository.models,
                 endpoints,
                 arguments.exit_timeout_s,
@@ -116,15 +123,20 @@ def _parse(command_line: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_args(command_line[:split]), list(command_line[split + 1 :])
 
 
-def tracing(url: str) -> list[str]:
-    """Flags that trace every request; another rate can follow (`-- --trace-config=rate=100`: every hundredth)."""
+def tracing(url: str, given: Sequence[str]) -> list[str]:
+    """Flags that trace every request; another rate may be `given` (`--trace-config=rate=100`: every hundredth), but not
+    another collector, which would get Triton's spans without the models'.
+    """
     if not url.startswith(("http://", "https://")):
         raise LaunchError(f"--trace-url {url}: wanted a URL such as http://localhost:4318/v1/traces")
+    for word in given:
+        if word.removeprefix("--trace-config=").startswith(COLLECTOR):
+            raise LaunchError(f"{word} beside --trace: name the collector once, alpamayo-serve --trace --trace-url URL")
     return [
         "--trace-config=mode=opentelemetry",
         "--trace-config=level=TIMESTAMPS",
         "--trace-config=rate=1",
-        f"--trace-config=opentelemetry,url={url}",
+        f"--trace-config={COLLECTOR}{url}",
         f"--trace-config=opentelemetry,resource=service.name={SERVICE}",
     ]
 

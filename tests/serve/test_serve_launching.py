@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import alpamayo_model_repository
@@ -12,8 +13,11 @@ import alpamayo_serve
 import pytest
 from alpamayo_serve import server
 from alpamayo_serve.errors import LaunchError
+from alpamayo_serve.private_folder import private_folder
 from alpamayo_serve.server import _check_numpy
 from launched import ANY_PORTS, SCRIPT, write_repository
+
+OTHER = "opentelemetry,url=http://localhost:1/v1/traces"  # another collector
 
 
 @pytest.fixture
@@ -110,6 +114,11 @@ def test_port_in_use(toy_repository, path_with_tritonserver, service):
         (("--", "--http-port=1"), "--http-port=1 after --: alpamayo-serve sets --http-port itself"),
         (("--", "--exit-timeout-secs=1"), "--exit-timeout-secs=1 after --"),
         (("--", "--allow-http=false"), "--allow-http=false after --"),
+        (
+            ("--trace", "--", f"--trace-config={OTHER}"),
+            f"--trace-config={OTHER} beside --trace: name the collector once",
+        ),
+        (("--trace", "--", "--trace-config", OTHER), f"{OTHER} beside --trace: name the collector once"),
     ],
 )
 def test_arguments_that_cannot_work(toy_repository, path_with_tritonserver, arguments, words):
@@ -183,6 +192,19 @@ def test_a_numpy_that_the_server_from_pypi_gives_wrong_numbers_is_refused(found)
     with pytest.raises(LaunchError, match=rf"numpy {found}: .*pip install 'numpy<2'"):
         _check_numpy(found)
     _check_numpy("1.26.4")
+
+
+def test_an_abandoned_folder_is_removed_and_no_other(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "alpamayo-serve-killed" / "lib").mkdir(parents=True)
+    (tmp_path / "alpamayo-serve-notes").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "alpamayo-serve-link").symlink_to(tmp_path / "mine")
+    others = {tmp_path / name for name in ("alpamayo-serve-notes", "alpamayo-serve-link", "mine")}
+    with private_folder() as one, private_folder() as another:
+        (one / "used").touch()
+        assert set(tmp_path.iterdir()) == {one, another, *others}
+    assert set(tmp_path.iterdir()) == others
 
 
 def test_no_libpython(monkeypatch, tmp_path):

@@ -120,3 +120,8 @@ def test_launcher_is_killed(launch):
     launched.process.kill()
     launched.wait()
     until(lambda: launched.left_behind()[:2] == NOTHING[:2], "the server to exit and clean up")
+    assert launched.left_behind() != NOTHING  # its folder, which the next launcher removes
+    following = launch(env={"TMPDIR": str(launched.folder / "tmp")})
+    following.ports()
+    assert following.stop() == 0, following.log
+    assert launched.left_behind() == NOTHING

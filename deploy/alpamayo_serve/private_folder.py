@@ -1,0 +1,47 @@
+"""The launcher's temporary folder."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "alpamayo-serve-"
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """An empty one, for the block. Those of launchers that were killed go first.
+
+    A launcher locks its own: the kernel unlocks it when the process ends, however that happens.
+    """
+    _remove_abandoned()
+    new = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # NFS keeps exclusive locks for files that are written
+        folder = new.rename(new.with_name(new.name.removeprefix("new-")))  # from here on others find it, but locked
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # locked; or not ours; or another launcher removes it, too
+            _remove_if_abandoned(folder)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid == os.getuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)
