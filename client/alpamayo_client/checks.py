@@ -1,8 +1,8 @@
 """Checks before anything is sent: shapes, types and frames. Ranges and contents are the server's to check."""
 
 import operator
-from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeGuard, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,12 @@ WAYPOINTS = 64
 MAX_TIMEOUT_S = 1e9  # far beyond it, gRPC's own clock overflows
 PRIORITIES = 3
 UINT8 = ("uint8", "torch.uint8")
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""How a JPEG or PNG file begins."""
 DLPACK_CUDA = 2  # DLPack's number for a CUDA device
 ORIGIN_TOLERANCE = 1e-3  # metres from the origin, and deviation of each entry from the identity
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 EncodedFrames: TypeAlias = Sequence[Sequence[bytes]]
 """JPEG or PNG files as [camera][frame]."""
@@ -29,7 +33,7 @@ def check_frames(image_frames: ArrayLike | EncodedFrames, gpu: bool = False) -> 
     if gpu and on_gpu(image_frames):
         return check_image_frames(cast(Any, image_frames))
     if hasattr(image_frames, "__array__"):
-        return check_image_frames(_as_array("image_frames", image_frames))
+        return check_image_frames(as_array("image_frames", image_frames))
     return check_encoded_frames(image_frames)
 
 
@@ -40,7 +44,7 @@ def check_pixels(image_frames: ArrayLike) -> NDArray[np.uint8]:
             f"image_frames: got {_kind_of(image_frames)}, wanted an array of pixels; image files go to `predict` as "
             "they are"
         )
-    return check_image_frames(_as_array("image_frames", image_frames))
+    return check_image_frames(as_array("image_frames", image_frames))
 
 
 def check_image_frames(frames: NDArray[Any]) -> NDArray[np.uint8]:
@@ -101,7 +105,7 @@ def check_future(ego_future_xyz: ArrayLike) -> NDArray[np.float32]:
 
 def check_trajectories(name: str, value: ArrayLike, numbers: int) -> NDArray[np.float32]:
     """(1, sets, samples, 64, numbers) as in an answer, float32, every number finite, at least one trajectory."""
-    array = _as_array(name, value)
+    array = as_array(name, value)
     fits = array.shape[3:] == (WAYPOINTS, numbers) and array.shape[0] == 1 and array.size > 0
     return _finite_floats(name, array, fits, f"(1, sets, samples, {WAYPOINTS}, {numbers})")
 
@@ -158,12 +162,27 @@ def check_priority(priority: int) -> int:
     return level
 
 
+def check_function(name: str, value: Function) -> Function:
+    """Anything that can be called."""
+    if not callable(value):
+        raise InvalidRequestError(f"{name}: got {value!r}, wanted a function")
+    return value
+
+
 def float_array(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """`value` as float32 of exactly this shape, every number finite; leading (1, 1) axes are dropped."""
-    array = _as_array(name, value)
+    array = as_array(name, value)
     if array.ndim == len(shape) + 2 and array.shape[:2] == (1, 1):  # the reference's batch axes
         array = array[0, 0]
     return _finite_floats(name, array, array.shape == shape, str(shape))
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` where it lies, if it is in host memory."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of uneven lengths, a tensor on a GPU
+        raise InvalidRequestError(f"{name}: wanted an array of numbers in host memory, got {error}") from error
 
 
 def _finite_floats(name: str, array: NDArray[Any], fits: bool, wanted_shape: str) -> NDArray[np.float32]:
@@ -180,13 +199,6 @@ def _finite_floats(name: str, array: NDArray[Any], fits: bool, wanted_shape: str
             "wanted finite float32 numbers"
         )
     return array
-
-
-def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # lists of uneven lengths, a tensor on a GPU
-        raise InvalidRequestError(f"{name}: wanted an array of numbers in host memory, got {error}") from error
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:

@@ -60,6 +60,44 @@ class Request:
         return None if self.timeout_s is None else math.ceil(self.timeout_s * 1e6)
 
 
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What is asked for, whatever the scene."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    parameters: Mapping[str, int | float]
+    priority: int
+
+
+def check_options(
+    noise: ArrayLike | None = None,
+    reasoning: Sequence[str] | None = None,
+    priority: int | None = None,
+    **parameters: int | float | None,
+) -> Options:
+    """`parameters`: by their names in `predict`; one that is None is left to the server. Raises InvalidRequestError."""
+    if unknown := parameters.keys() - PARAMETERS:
+        raise InvalidRequestError(
+            f"got {', '.join(sorted(unknown))}, which `predict` does not know, wanted some of {', '.join(PARAMETERS)}, "
+            "noise, reasoning, priority"
+        )
+    given = {name: _check_parameter(name, value) for name, value in parameters.items() if value is not None}
+    inputs: dict[str, NDArray[Any]] = {}
+    samples = int(given.get("num_traj_samples", 1))
+    if reasoning is not None:
+        inputs["reasoning"] = check_reasoning(reasoning)
+        samples = int(given.get("num_traj_samples", len(reasoning)))
+        if samples < len(reasoning):
+            raise InvalidRequestError(
+                f"reasoning: got {len(reasoning)} thoughts and num_traj_samples={samples}, wanted at least as many "
+                "samples as thoughts, or no num_traj_samples"
+            )
+    if noise is not None:
+        trajectories = int(given.get("num_traj_sets", 1)) * samples
+        inputs["noise"] = float_array("noise", noise, (trajectories, WAYPOINTS, 2))
+    return Options(inputs, given, 0 if priority is None else check_priority(priority))
+
+
 def build_request(
     image_frames: ArrayLike | EncodedFrames,
     ego_history_xyz: ArrayLike,
@@ -75,7 +113,7 @@ def build_request(
 
     Raises InvalidRequestError.
     """
-    given = {name: _check_parameter(name, value) for name, value in parameters.items() if value is not None}
+    options = check_options(noise, reasoning, priority, **parameters)
     if timeout_s is not None:
         timeout_s = check_timeout(timeout_s)
     frames = check_frames(image_frames, gpu)
@@ -84,23 +122,11 @@ def build_request(
         "encoded_frames" if frames.dtype == np.object_ else FRAMES: frames,
         "ego_history_xyz": xyz,
         "ego_history_rot": rot,
+        **options.inputs,
     }
-    samples = int(given.get("num_traj_samples", 1))
-    if reasoning is not None:
-        inputs["reasoning"] = check_reasoning(reasoning)
-        samples = int(given.get("num_traj_samples", len(reasoning)))
-        if samples < len(reasoning):
-            raise InvalidRequestError(
-                f"reasoning: got {len(reasoning)} thoughts and num_traj_samples={samples}, wanted at least as many "
-                "samples as thoughts, or no num_traj_samples"
-            )
-    if noise is not None:
-        trajectories = int(given.get("num_traj_sets", 1)) * samples
-        inputs["noise"] = float_array("noise", noise, (trajectories, WAYPOINTS, 2))
     _check_size(inputs)
-    if timeout_s is not None:
-        given["deadline_ms"] = math.ceil(timeout_s * 1000)
-    return Request(inputs, given, timeout_s, 0 if priority is None else check_priority(priority))
+    deadline = {} if timeout_s is None else {"deadline_ms": math.ceil(timeout_s * 1000)}
+    return Request(inputs, {**options.parameters, **deadline}, timeout_s, options.priority)
 
 
 def infer_inputs(request: Request, region: str | None = None) -> list[InferInput]:

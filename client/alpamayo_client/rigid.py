@@ -30,7 +30,7 @@ def finite(name: str, value: ArrayLike, *shapes: tuple[int, ...]) -> NDArray[np.
     wanted = f"wanted {' or '.join(map(str, shapes))} finite numbers"
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
         raise InvalidRequestError(f"{name}: {wanted}, got {error}") from error
     if array.shape not in shapes:
         raise InvalidRequestError(f"{name}: got shape {array.shape}, {wanted}")

@@ -23,7 +23,10 @@ class Scene:
     """
 
     image_frames: ArrayLike | EncodedFrames
-    """uint8 RGB (cameras, frames, 3, height, width), or JPEG or PNG files as nested lists of bytes, [camera][frame]."""
+    """uint8 RGB (cameras, frames, 3, height, width), or JPEG or PNG files as nested lists of bytes, [camera][frame].
+    Pixels may be on the GPU, of any library that speaks DLPack: for a client with shared_memory="cuda"; `save` and the
+    pictures want them in host memory.
+    """
     ego_history_xyz: ArrayLike
     """(16, 3) metres, 10 Hz, the last at t0: the origin."""
     ego_history_rot: ArrayLike
@@ -36,7 +39,7 @@ class Scene:
     """(4, 4) from the ego frame at t0 to the caller's world frame, metres: with it, a prediction knows its world."""
 
     def __post_init__(self) -> None:
-        check_frames(self.image_frames)
+        check_frames(self.image_frames, gpu=True)
         check_history(self.ego_history_xyz, self.ego_history_rot)
         if self.ego_future_xyz is not None:
             check_future(self.ego_future_xyz)

@@ -92,7 +92,7 @@ def looped(client, observe, seconds, **options):
 
 def balanced(counts):
     ticks = counts.asked + counts.refused + counts.unchanged + counts.dropped
-    ends = counts.answered + counts.cancelled + counts.timed_out + counts.failed
+    ends = counts.answered + counts.cancelled + counts.timed_out + counts.failed + counts.unchosen
     assert counts.ticks - ticks in (0, 1), counts
     assert counts.asked - ends in (0, 1), counts
     assert counts.late <= counts.answered
@@ -255,18 +255,32 @@ def test_the_newest_trajectory_at_any_time_and_its_age(camera):
 
 
 def test_parameters_go_to_predict(camera):
-    client = Slow(0.03)
-    looped(client, camera(), 0.05, num_traj_samples=6, seed=3)
-    assert client.parameters == {"num_traj_samples": 6, "seed": 3}
+    client, parameters = (
+        Slow(0.03),
+        {"num_traj_samples": 6, "seed": 3, "reasoning": ["Stop."], "priority": 1, "top_k": None},
+    )
+    looped(client, camera(), 0.05, **parameters)
+    assert client.parameters == parameters
 
 
-def test_a_wrong_parameter_shows_where_it_is_missed(triton, camera, encoded, history):
-    scene = Scene(encoded, *history, t0_us=0, ego_to_world=np.eye(4))
-    options = PERIOD | {"clock_us": lambda: 0}
-    with planning_thread(triton.url, lambda: scene, **options, temprature=0) as loop:
-        assert eventually(lambda: loop.counts.failed)
-        with pytest.raises(NoPlanError, match=r"last error: TypeError.*temprature"):
-            loop.trajectory_at(0)
+@pytest.mark.parametrize(
+    ("choose", "error"),
+    [(lambda it: 1 / 0, ZeroDivisionError), (lambda it: (0, 9), IndexError), (lambda it: 0, TypeError)],
+)
+def test_what_cannot_be_chosen_is_no_fault_of_the_server(camera, choose, error):
+    loop, counts = looped(Slow(0.03), camera(1_000_000), 0.25, choose=choose)
+    differs(counts, ticks=3, asked=3, unchosen=3)
+    assert type(loop.last_error) is error
+
+
+def test_who_finds_no_trajectory_is_told_the_last_error(camera):
+    async def follow():
+        async with PlanningLoop(Slow(0.03), camera(), clock_us=now_us, choose=lambda it: 1 / 0, **PERIOD) as loop:
+            await asyncio.sleep(0.05)
+            with pytest.raises(NoPlanError, match=r"unchosen=1.*; last error: ZeroDivisionError"):
+                loop.trajectory_at(now_us())
+
+    run(follow())
 
 
 @pytest.mark.parametrize(
@@ -276,12 +290,27 @@ def test_a_wrong_parameter_shows_where_it_is_missed(triton, camera, encoded, his
         ({"budget_s": float("inf")}, "budget_s: got inf"),
         ({"max_age_s": "1"}, "max_age_s: got '1', wanted a number"),
         ({"timeout_s": 1}, "timeout_s: follows from max_age_s"),
+        (
+            {"num_traj_sample": 6},
+            "got num_traj_sample, which `predict` does not know, wanted some of num_traj_samples, ",
+        ),
+        ({"num_traj_samples": "six"}, "num_traj_samples: got 'six', wanted an integer"),
+        ({"temperature": "hot"}, "temperature: got 'hot', wanted a number"),
+        ({"priority": 4}, "priority: got 4"),
+        ({"reasoning": "Stop."}, "reasoning: got str, wanted a list"),
+        ({"reasoning": ["a", "b"], "num_traj_samples": 1}, "reasoning: got 2 thoughts and num_traj_samples=1"),
+        ({"noise": np.zeros((1, 64, 2)), "num_traj_sets": 2}, r"noise: got .* of shape \(1, 64, 2\), wanted .*\(2, 64"),
+        ({"choose": (0, 0)}, r"choose: got \(0, 0\), wanted a function"),
+        ({"observe": None}, "observe: got None, wanted a function"),
+        ({"clock_us": 0}, "clock_us: got 0, wanted a function"),
+        ({"headers": {"a b": "c"}}, "headers: got 'a b'"),
+        ({"shared_memory": "cud"}, "shared_memory: got 'cud'"),
     ],
 )
 def test_options_that_make_no_sense(options, message):
     with (
         pytest.raises(InvalidRequestError, match=message),
-        planning_thread("127.0.0.1:1", lambda: None, **(PERIOD | options)),  # raised here, not in the loop's thread
+        planning_thread("127.0.0.1:1", **(PERIOD | {"observe": NoSceneError} | options)),  # here, not in its thread
     ):
         pass
 
@@ -306,7 +335,8 @@ def test_a_thread_plans_while_the_server_comes_and_goes(encoded, history):
         return Scene(encoded, *history, t0_us=time.time_ns() // 1000, ego_to_world=np.eye(4))
 
     server = LittleTriton()
-    with planning_thread(server.url, observe, rate_hz=100, budget_s=1, max_age_s=2) as loop:
+    headers = {"robot": "7"}
+    with planning_thread(server.url, observe, headers=headers, rate_hz=100, budget_s=1, max_age_s=2) as loop:
         assert eventually(lambda: loop.counts.answered > 2)
         assert loop.trajectory_at(time.time_ns() // 1000).speed_mps == pytest.approx(SPEED_MPS, abs=1e-3)
         server.stop()
@@ -319,4 +349,5 @@ def test_a_thread_plans_while_the_server_comes_and_goes(encoded, history):
         balanced(loop.counts)
     asked = loop.counts.asked
     assert len(server.requests) <= asked
+    assert {sent.get("robot") for call, sent in server.headers if call == "ModelInfer"} == {"7"}
     server.stop()

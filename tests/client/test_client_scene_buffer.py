@@ -4,7 +4,9 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from alpamayo_client import InvalidRequestError, NoSceneError, SceneBuffer
+from alpamayo_client.cameras import CAMERAS, REFERENCE_CAMERAS
 from alpamayo_client.robot.poses import to_matrices
 from alpamayo_client.robot.selection import nearest_distinct
 from alpamayo_client.robot.timeline import Timeline
@@ -14,6 +16,11 @@ START = np.array([500_000.0, 5_400_000.0, 300.0])  # as UTM has it
 VELOCITY_MPS = np.array([6.0, 8.0, 0.5])
 TURN_RADPS = 0.4
 MS = 1000
+
+
+def file(text):
+    """What passes for a JPEG file before it is opened."""
+    return b"\xff\xd8\xff" + text.encode()
 
 
 def yaw(angle):
@@ -29,7 +36,7 @@ def push_poses(buffer, times_ms):
 
 def push_frames(buffer, camera, times_ms):
     for ms in times_ms:
-        buffer.push_frame(camera, T0_US + round(ms * MS), f"{camera} {ms}".encode())
+        buffer.push_frame(camera, T0_US + round(ms * MS), file(f"{camera} {ms}"))
 
 
 def filmed(cameras=("left", "right"), **limits):
@@ -56,7 +63,7 @@ def test_the_newest_scene():
     scene = full().scene()
     assert scene.t0_us == T0_US
     assert type(scene.t0_us) is int
-    assert scene.image_frames == [[f"{c} {ms}".encode() for ms in (-300, -200, -100, 0)] for c in ("left", "right")]
+    assert scene.image_frames == [[file(f"{c} {ms}") for ms in (-300, -200, -100, 0)] for c in ("left", "right")]
 
 
 def test_the_history_is_in_the_ego_frame_at_t0():
@@ -104,10 +111,10 @@ def test_the_order_of_arrival_does_not_matter():
 
 def test_the_same_time_again_replaces():
     buffer = full()
-    buffer.push_frame("left", T0_US, b"better")
+    buffer.push_frame("left", T0_US, file("better"))
     buffer.push_pose(T0_US, START + 7, yaw(0))
     scene = buffer.scene()
-    assert scene.image_frames[0] == [b"left -300", b"left -200", b"left -100", b"better"]
+    assert scene.image_frames[0] == [file("left -300"), file("left -200"), file("left -100"), file("better")]
     np.testing.assert_array_equal(scene.ego_to_world[:3, 3], START + 7)
 
 
@@ -118,8 +125,8 @@ def test_each_camera_at_its_own_rate_and_phase():
     push_poses(buffer, range(-1600, 51, 10))
     scene = buffer.scene()
     assert scene.t0_us == T0_US - 12 * MS  # the newest of "slow", which is behind
-    assert scene.image_frames[1] == [b"slow -312", b"slow -212", b"slow -112", b"slow -12"]
-    assert scene.image_frames[0] == [b"fast -309", b"fast -210", b"fast -111", b"fast -12"]
+    assert scene.image_frames[1] == [file("slow -312"), file("slow -212"), file("slow -112"), file("slow -12")]
+    assert scene.image_frames[0] == [file("fast -309"), file("fast -210"), file("fast -111"), file("fast -12")]
 
 
 def brute_force(times, wanted, tolerance):
@@ -160,7 +167,7 @@ def test_a_refusal_names_everything_that_is_wrong_with_its_milliseconds():
     push_poses(buffer, [*range(-1210, -600, 40), *range(-300, 1, 40)])
     assert refusal(buffer) == (
         f"no scene at t0_us={T0_US - 20 * MS}: "
-        "camera 'left': 700.0 ms behind the newest frame or pose, wanted at most 500.0 ms; "
+        "camera 'left': 700.0 ms behind the newest (camera 'tele'), wanted at most 500.0 ms; "
         "camera 'front': 3 frames from t0-190.0 to t0+20.0 ms, wanted 4 within 50.0 ms of t0-300, t0-200, t0-100, t0+0 "
         "ms: misses t0-300 ms by 110.0 ms; "
         "camera 'right': no frames, wanted 4 within 50.0 ms of t0-300, t0-200, t0-100, t0+0 ms; "
@@ -182,7 +189,7 @@ def test_a_refusal_names_everything_that_is_wrong_with_its_milliseconds():
             r"poses: up to 270.0 ms between neighbours, wanted at most 200.0 ms: too far apart around t0-400, t0-300, "
             r"t0-200 ms$",
         ),
-        (range(-1600, 1, 40), -501, r"t0: 501.0 ms behind the newest frame or pose, wanted at most 500.0 ms"),
+        (range(-1600, 1, 40), -501, r"t0: 501.0 ms behind the newest \(poses\), wanted at most 500.0 ms"),
         (range(-1600, 1, 40), 51, r"camera 'right': 5 frames .*: misses t0\+0 ms by 51.0 ms"),
         (
             range(-1600, 1, 40),
@@ -234,6 +241,54 @@ def test_what_comes_too_late_is_refused_with_its_age():
     push_frames(buffer, "left", [-851])
 
 
+def test_one_time_in_the_future_is_named_with_what_to_do():
+    """It has pushed its camera's other frames out, and made everything else stale."""
+    buffer = full()
+    push_frames(buffer, "left", [3_600_000])
+    assert refusal(buffer) == (
+        f"no scene at t0_us={T0_US + 3_600_000 * MS}: "
+        "camera 'right': 3600000.0 ms behind the newest (camera 'left'), wanted at most 500.0 ms; "
+        "poses: 3600000.0 ms behind the newest (camera 'left'), wanted at most 500.0 ms; "
+        "camera 'left': 3600000.0 ms ahead of all others: if that time is wrong, clear() the buffer; with clock_us= it "
+        "refuses such times"
+    )
+    with pytest.raises(InvalidRequestError, match=r"or the newest one's time is wrong, clear\(\) the buffer"):
+        push_frames(buffer, "left", [100])
+    buffer.clear()
+    push_frames(buffer, "left", [100])
+
+
+def test_with_a_clock_times_in_the_future_are_refused_and_harm_nothing():
+    buffer = full(clock_us=lambda: T0_US, max_lag_ms=400)
+    for push, name in (
+        (lambda ms: push_frames(buffer, "left", [ms]), "frame of camera 'left'"),
+        (lambda ms: push_poses(buffer, [ms]), "pose"),
+    ):
+        with pytest.raises(InvalidRequestError, match=rf"{name}: got .*, 400.1 ms ahead of clock_us, .* most 400.0 ms"):
+            push(400.1)
+        assert buffer.scene().t0_us == T0_US
+        push(400)
+
+
+def test_frames_at_other_times_than_the_released_model_s():
+    buffer = SceneBuffer(["left"], frame_offsets_ms=(-500, 0), frames_per_camera=1000, max_lag_ms=0)
+    push_poses(buffer, range(-1600, 1, 40))
+    push_frames(buffer, "left", range(-550, -100, 10))
+    assert refusal(buffer, T0_US).endswith(
+        "camera 'left': 45 frames from t0-550.0 to t0-110.0 ms, wanted 2 within 50.0 ms of t0-500, t0+0 ms: misses "
+        "t0+0 ms by 110.0 ms"
+    )
+    push_frames(buffer, "left", [0])  # -550 is still kept: 500 and the tolerance before
+    assert buffer.scene().image_frames == [[file("left -500"), file("left 0")]]
+    assert len(buffer._frames["left"].values) == 46
+
+
+def test_the_model_s_own_names_and_anyone_s_own():
+    assert SceneBuffer(REFERENCE_CAMERAS).cameras == REFERENCE_CAMERAS
+    assert SceneBuffer(["tele", CAMERAS[1], "front", CAMERAS[6]]).cameras == ("tele", CAMERAS[1], "front", CAMERAS[6])
+    assert SceneBuffer(np.array([0, 6])).cameras == (0, 6)
+
+
 def test_memory_is_bounded():
     buffer = SceneBuffer(["left", "right"], frames_per_camera=20)
     push_frames(buffer, "left", range(0, 100_000, 100))
@@ -242,7 +297,7 @@ def test_memory_is_bounded():
     push_poses(buffer, [100_000 + i / 10 for i in range(11_000)])
     kept = {timeline.name: len(timeline.values) for timeline in [*buffer._frames.values(), buffer._poses]}
     assert kept == {"frame of camera 'left'": 9, "frame of camera 'right'": 20, "pose": 10_000}
-    assert buffer._frames["right"].values[-1] == b"right 999"
+    assert buffer._frames["right"].values[-1] == file("right 999")
 
 
 def test_a_snapshot_does_not_change():
@@ -272,7 +327,7 @@ def test_many_threads_push_while_one_asks():
         asked += 1
         ms = [(scene.t0_us - T0_US) // MS + offset for offset in (-300, -200, -100, 0)]
         if ms[-1] % 100 == 0:
-            assert scene.image_frames == [[f"{camera} {it}".encode() for it in ms] for camera in cameras]
+            assert scene.image_frames == [[file(f"{camera} {it}") for it in ms] for camera in cameras]
     assert asked > 0
     assert buffer.scene().t0_us == T0_US + 10_000 * MS
 
@@ -280,12 +335,21 @@ def test_many_threads_push_while_one_asks():
 @pytest.mark.parametrize(
     ("camera", "timestamp_us", "image", "message"),
     [
-        ("rear", T0_US, b"a", r"camera: got 'rear', wanted one of \['left', 'right'\]"),
-        (0, T0_US, b"a", "camera: got 0, wanted one of"),
-        ("left", 1.7e9, b"a", "timestamp_us: got 1700000000.0, wanted an integer"),
+        ("rear", T0_US, file("a"), r"camera: got 'rear', wanted one of \['left', 'right'\]"),
+        (0, T0_US, file("a"), "camera: got 0, wanted one of"),
+        (["left"], T0_US, file("a"), r"camera: got \['left'\], wanted one of"),
+        ("left", 1.7e9, file("a"), "timestamp_us: got 1700000000.0, wanted an integer"),
         ("left", T0_US, "a.jpg", r"image: got <U5 of shape \(\), wanted a JPEG or PNG file's bytes, or uint8 RGB"),
         ("left", T0_US, np.zeros((32, 48, 3), np.uint8), r"shape \(32, 48, 3\), .* transpose\(2, 0, 1\)"),
         ("left", T0_US, np.zeros((3, 32, 48)), "image: got float64"),
+        ("left", T0_US, b"a.jpg", "image: got 5 bytes that start with '61 2e 6a 70 67', wanted a JPEG or PNG file's"),
+        ("left", T0_US, b"", "image: got 0 bytes"),
+        (
+            "left",
+            T0_US,
+            torch.zeros((3, 32, 48), dtype=torch.uint8, device="meta"),  # as on a GPU: not in host memory
+            "image: wanted an array of numbers in host memory, got .* meta",
+        ),
     ],
 )
 def test_frames_that_are_none(camera, timestamp_us, image, message):
@@ -299,6 +363,8 @@ def test_frames_that_are_none(camera, timestamp_us, image, message):
         (0.5, (0, 0, 0), yaw(0), "timestamp_us: got 0.5"),
         (0, (0, 0), yaw(0), r"xyz: got shape \(2,\), wanted \(3,\) finite numbers"),
         (0, (0, 0, math.inf), yaw(0), r"xyz: got \[0.0, 0.0, inf\]"),
+        (0, torch.zeros(3, device="meta"), yaw(0), "xyz: wanted .* got .* meta"),
+        (0, torch.zeros(3, requires_grad=True), yaw(0), "xyz: wanted .* got .* grad"),
         (0, (0, 0, 0), (0, 0, 1, 1), "rotation: got the quaternion"),
     ],
 )
@@ -322,15 +388,31 @@ def test_encoded_frames_and_pixels_do_not_mix_and_pixels_are_of_one_size():
 @pytest.mark.parametrize(
     ("cameras", "limits", "message"),
     [
-        ([], {}, r"cameras: got \[\], wanted at least one"),
+        ([], {}, r"cameras: got \[\], wanted a list of at least one"),
         ("left", {}, "cameras: got 'left'"),
         (["a", "a"], {}, "each once"),
-        ([1, 0], {}, r"cameras: got \[1, 0\], wanted ascending indices"),
+        (5, {}, "cameras: got 5, wanted a list of at least one"),
+        ([["a"], ["b"]], {}, r"cameras: got \['a'\], wanted an integer"),
+        ([1, 0], {}, r"cameras: got \[1, 0\], wanted the model's order, ascending camera index: \[0, 1\]"),
+        (
+            ["mine", CAMERAS[6], "another", CAMERAS[0]],
+            {},
+            f"cameras: got .*wanted the model's order, .*{CAMERAS[0]}', '{CAMERAS[6]}'",
+        ),
         ([0, "a"], {}, "cameras: got 'a', wanted an integer"),
         (["a"], {"image_tolerance_ms": -1}, "image_tolerance_ms: got -1, wanted milliseconds"),
         (["a"], {"max_lag_ms": math.inf}, "max_lag_ms: got inf"),
         (["a"], {"pose_gap_ms": "1"}, "pose_gap_ms: got '1', wanted a number"),
         (["a"], {"frames_per_camera": 3}, "frames_per_camera: got 3, wanted at least 4"),
+        (["a"], {"frames_per_camera": 1, "frame_offsets_ms": (-500, 0)}, "frames_per_camera: got 1, wanted at least 2"),
+        (["a"], {"frame_offsets_ms": ()}, r"frame_offsets_ms: got \(\), wanted ascending milliseconds"),
+        (["a"], {"frame_offsets_ms": 0}, "frame_offsets_ms: got 0, wanted"),
+        (["a"], {"frame_offsets_ms": (0, -500)}, "frame_offsets_ms: got"),
+        (["a"], {"frame_offsets_ms": (-500, -500, 0)}, "each once"),
+        (["a"], {"frame_offsets_ms": (-500, -100)}, "the last 0: t0"),
+        (["a"], {"frame_offsets_ms": (-math.inf, 0)}, "frame_offsets_ms: got"),
+        (["a"], {"frame_offsets_ms": ("a", 0)}, "frame_offsets_ms: got 'a', wanted a number"),
+        (["a"], {"clock_us": 0}, "clock_us: got 0, wanted a function"),
     ],
 )
 def test_limits_that_make_no_sense(cameras, limits, message):

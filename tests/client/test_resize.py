@@ -120,7 +120,9 @@ def test_a_frame_of_the_model_s_size_is_the_same():
         (noise(64, 64), METADATA, r"image_frames: got uint8 of shape \(3, 64, 64\), wanted uint8 RGB of shape"),
         (noise(64, 64)[None, None].astype(np.float32), METADATA, "image_frames: got float32"),
         (noise(64, 64)[None, None][:, :0], METADATA, "image_frames: got uint8 of shape"),
-        (noise(64, 64)[None, None], {"server": {}}, r"metadata: has \['server'\], .*export the repository again"),
+        (noise(64, 64)[None, None], {"server": {}}, "metadata: its images are None, .*export the repository again"),
+        (noise(64, 64)[None, None], {"images": None}, "metadata: its images are None, .*export the repository again"),
+        (noise(64, 64)[None, None], {"images": {"multiple_of": 32}}, "its images are {'multiple_of': 32}, wanted"),
     ],
 )
 def test_what_cannot_be_resized(frames, metadata, error):

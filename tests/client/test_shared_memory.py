@@ -9,7 +9,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 import tritonclient.utils
-from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, InvalidRequestError, TimedOutError, UnavailableError
+from alpamayo_client import (
+    AlpamayoClient,
+    AsyncAlpamayoClient,
+    InvalidRequestError,
+    Scene,
+    TimedOutError,
+    UnavailableError,
+    compare,
+)
+from little_triton import answer
 
 CUDA = "tritonclient.utils.cuda_shared_memory"
 
@@ -120,6 +129,17 @@ def test_the_same_for_asyncio(triton, history, cuda):
 
     asyncio.run(ask())
     assert (cuda.regions, triton.cuda_regions) == ([None], {})
+
+
+def test_a_scene_s_frames_may_be_on_the_gpu(triton, history, cuda, tmp_path):
+    scene = Scene(OnGpu(), *history)
+    with AlpamayoClient(triton.url, shared_memory="cuda") as client:
+        client.predict(scene)
+        triton.outputs = answer(samples=2)
+        compare(client, scene, ["Stop."])
+    assert [arrays for _, where, arrays in cuda.written if where == "gpu"] == [[scene.image_frames]] * 2
+    with pytest.raises(InvalidRequestError, match="image_frames: wanted an array of numbers in host memory"):
+        scene.save(tmp_path / "scene.npz")
 
 
 def test_a_gpu_that_is_full(triton, history, cuda):

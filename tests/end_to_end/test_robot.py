@@ -20,6 +20,7 @@ from alpamayo_client.robot.poses import slerp, to_matrices, to_quaternions
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
+from .test_sharing_memory import registered, shared
 from .wire import picture
 
 CASE = golden_case("greedy")
@@ -106,6 +107,9 @@ def test_a_loop_holds_its_rate_and_its_newest_trajectory_can_be_followed(server,
                     assert time.monotonic() < start_s + 180, loop.counts
                     await asyncio.sleep(0.02)
                 assert loop.counts.ticks <= (time.monotonic() - start_s) * 4 + 1
+                seconds = time.monotonic() - start_s
+                await asyncio.sleep(0.05)  # what was due may run, if this loop was held up
+                assert loop.counts.ticks >= seconds * 4 - 2
                 plan = loop.prediction
                 waypoint = loop.trajectory_at(int(plan.timestamps_us[9]))
                 assert 0 < waypoint.age_s < 60
@@ -119,6 +123,20 @@ def test_a_loop_holds_its_rate_and_its_newest_trajectory_can_be_followed(server,
     assert counts.asked - counts.cancelled == counts.answered
     until(lambda: runs("alpamayo_reasoner") - before >= counts.answered, "the log")
     assert runs("alpamayo_reasoner") - before <= counts.asked
+
+
+def test_raw_frames_in_a_thread_through_shared_memory(server, triton):
+    drive = Drive()
+    drive.frame = np.random.default_rng(0).integers(0, 256, (3, 64, 96), dtype=np.uint8)
+    options = {"rate_hz": 20, "budget_s": 60, "max_age_s": 60, **SMALL}
+    with planning_thread(server.grpc, drive.observe, shared_memory="system", **options) as loop:
+        until(lambda: loop.counts.answered >= 2, "answers")
+        (region,) = registered(triton)
+        assert region in shared()
+        assert loop.trajectory_at(drive.now_us() + 500_000).xyz.shape == (3,)
+    assert region not in shared()
+    assert loop.counts.failed == 0
+    until(lambda: not registered(triton), "the server to forget the region")
 
 
 def test_a_late_request_is_cancelled_and_the_server_stops(server, client, assert_still_serving):
@@ -150,7 +168,7 @@ def test_a_loop_survives_scenes_that_are_refused_by_the_buffer_and_by_the_server
         until(lambda: loop.counts.refused >= 3, "the buffer to refuse")
         assert "camera 'front_wide': no frames" in str(loop.last_error)
         assert loop.counts.asked == 0
-        drive.filming, drive.frame = True, b"no JPEG"
+        drive.filming, drive.frame = True, drive.good[: len(drive.good) // 2]
         until(lambda: loop.counts.failed >= 2, "the server to refuse")
         assert isinstance(loop.last_error, InvalidRequestError)
         assert "JPEG or PNG" in str(loop.last_error)

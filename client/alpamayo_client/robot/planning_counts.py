@@ -8,7 +8,7 @@ class PlanningCounts:
     """What became of the ticks, and of what was asked at them.
 
     ticks = asked + refused + unchanged + dropped, and one that may wait;
-    asked = answered + cancelled + timed_out + failed, and one that may be under way.
+    asked = answered + cancelled + timed_out + failed + unchosen, and one that may be under way.
     """
 
     ticks: int = 0
@@ -28,3 +28,5 @@ class PlanningCounts:
     """Not answered before its observation was `max_age_s` old."""
     failed: int = 0
     """The server refused, failed, or was not there."""
+    unchosen: int = 0
+    """An answer came, and `choose` raised, or what it gave is no trajectory of it."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..aio import AsyncAlpamayoClient
-from ..checks import check_float, check_int
+from ..checks import check_float, check_function, check_int
 from ..errors import InvalidRequestError, NoPlanError, NoSceneError, TimedOutError
 from ..prediction import Prediction
+from ..request import check_options
 from ..scene import Scene
 from .plan import Plan, Waypoint
 from .planning_counts import PlanningCounts
@@ -48,22 +49,25 @@ class PlanningLoop:
         """Raises InvalidRequestError.
 
         observe: gives the newest scene, which knows `t0_us` and `ego_to_world`, or raises NoSceneError:
-            `SceneBuffer.scene`.
+            `SceneBuffer.scene`. A SceneBuffer's frames are in host memory; of a scene of your own they may be on the
+            GPU, if the client has shared_memory="cuda".
         budget_s: how long an answer is waited for when there is something newer to ask about.
         max_age_s: how old, counted from its t0, an observation may be for its trajectory to be followed.
-        choose: which (set, sample) of an answer is followed; without it the medoid, which outvotes a bad one.
+        choose: which (set, sample) of an answer is followed; without it the medoid, which outvotes a bad one. If it
+            raises, the answer counts as `unchosen`.
         clock_us: what time it is by the clock of the scenes' t0_us. Without it: microseconds since 1970.
         parameters: of `predict`, such as `num_traj_samples`; `timeout_s` follows from `max_age_s`.
         """
         self._client = client
-        self._observe = observe
+        self._observe = check_function("observe", observe)
         self._period_s = 1 / _check_positive("rate_hz", rate_hz)
         self._budget_s = _check_positive("budget_s", budget_s)
         self._max_age_s = _check_positive("max_age_s", max_age_s)
         if "timeout_s" in parameters:
             raise InvalidRequestError("timeout_s: follows from max_age_s and the scene's t0_us: leave it out")
-        self._choose = choose
-        self._clock_us = clock_us
+        check_options(**parameters)
+        self._choose = check_function("choose", choose)
+        self._clock_us = check_function("clock_us", clock_us)
         self._parameters = parameters
         self._counts = PlanningCounts()
         self._last_error: Exception | None = None
@@ -175,13 +179,20 @@ class PlanningLoop:
     async def _answer(self, scene: Scene, timeout_s: float) -> None:
         try:
             prediction = await self._client.predict(scene, timeout_s=timeout_s, **self._parameters)
+        except Exception as error:
+            self._missed("timed_out" if isinstance(error, TimedOutError) else "failed", error)
+            return
+        try:
             self._plan = Plan(prediction, self._choose(prediction))
         except Exception as error:
-            self._count(**{"timed_out" if isinstance(error, TimedOutError) else "failed": 1})
-            self._last_error = error
-            self._asked_t0_us = None  # may be asked about again
-        else:
-            self._count(answered=1, late=asyncio.get_running_loop().time() > self._late_s)
+            self._missed("unchosen", error)
+            return
+        self._count(answered=1, late=asyncio.get_running_loop().time() > self._late_s)
+
+    def _missed(self, how: str, error: Exception) -> None:
+        self._count(**{how: 1})
+        self._last_error = error
+        self._asked_t0_us = None  # may be asked about again
 
     def _count(self, **more: int) -> None:
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})

@@ -1,7 +1,7 @@
 """The planning loop for programs without asyncio."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
@@ -10,23 +10,36 @@ from typing import Any
 from ..aio import AsyncAlpamayoClient
 from ..connection import Tls
 from ..scene import Scene
+from ..shared_memory import Kind
 from .planning_loop import PlanningLoop
 
 
 @contextmanager
 def planning_thread(
-    url: str, observe: Callable[[], Scene], *, tls: Tls | None = None, **options: Any
+    url: str,
+    observe: Callable[[], Scene],
+    *,
+    tls: Tls | None = None,
+    shared_memory: Kind | None = None,
+    headers: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[PlanningLoop]:
     """A PlanningLoop that runs in a thread of its own during the `with` block, which reads it.
 
-    url, tls: the server, as for AsyncAlpamayoClient. observe: called in that thread; SceneBuffer is made for it.
-    options: of PlanningLoop. Raises InvalidRequestError.
+    url, tls, shared_memory, headers: as for AsyncAlpamayoClient.
+    observe: called in that thread; SceneBuffer is made for it.
+    options: of PlanningLoop.
+
+    Raises InvalidRequestError.
     """
     started: Future[tuple[PlanningLoop, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def plan() -> None:
         over = asyncio.Event()
-        async with AsyncAlpamayoClient(url, tls) as client, PlanningLoop(client, observe, **options) as planning:
+        async with (
+            AsyncAlpamayoClient(url, tls, shared_memory, headers) as client,
+            PlanningLoop(client, observe, **options) as planning,
+        ):
             started.set_result((planning, asyncio.get_running_loop(), over))
             await over.wait()
 

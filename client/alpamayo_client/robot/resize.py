@@ -32,14 +32,13 @@ def resize_for_model(image_frames: ArrayLike, metadata: Mapping[str, Any]) -> ND
 
 def model_size(height: int, width: int, metadata: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in which the model sees a frame of that size. Raises InvalidRequestError."""
-    try:
-        images = metadata["images"]
-        cell, fewest, most = images["multiple_of"], images["min_pixels"], images["max_pixels"]
-    except KeyError as error:
+    images = metadata.get("images")
+    if not isinstance(images, Mapping) or not images.keys() >= {"multiple_of", "min_pixels", "max_pixels"}:
         raise InvalidRequestError(
-            f"metadata: has {sorted(metadata)}, wanted images with multiple_of, min_pixels and max_pixels, which an "
-            "older alpamayo-export did not record: export the repository again"
-        ) from error
+            f"metadata: its images are {images!r}, wanted multiple_of, min_pixels and max_pixels, which an older "
+            "alpamayo-export did not record: export the repository again"
+        )
+    cell, fewest, most = images["multiple_of"], images["min_pixels"], images["max_pixels"]
     new_height, new_width = round(height / cell) * cell, round(width / cell) * cell
     if new_height * new_width > most:
         shrink = math.sqrt(height * width / most)

@@ -1,17 +1,17 @@
 """From camera frames and poses as they come to a scene that the model can be asked about."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ..checks import check_float, check_int
+from ..checks import check_function, check_int
 from ..errors import InvalidRequestError, NoSceneError
 from ..rigid import finite
 from ..scene import Scene
+from .buffer_checks import Image, check_cameras, check_image, check_limit, check_offsets
 from .poses import Array, check_rotation, history_at
 from .selection import (
     FRAME_OFFSETS_US,
@@ -24,8 +24,8 @@ from .selection import (
 from .timeline import Timeline
 
 MAX_POSES: Final = 10_000
+MODEL_OFFSETS_MS: Final = tuple((FRAME_OFFSETS_US / 1000).tolist())
 
-Image: TypeAlias = bytes | NDArray[np.uint8]
 Pose: TypeAlias = tuple[Array, Array]
 """Position (3,) and unit quaternion (4,), scalar last."""
 
@@ -46,43 +46,54 @@ class SceneBuffer:
         pose_gap_ms: float = 200.0,
         max_lag_ms: float = 500.0,
         frames_per_camera: int = 64,
+        frame_offsets_ms: Sequence[float] = MODEL_OFFSETS_MS,
+        clock_us: Callable[[], int] | None = None,
     ) -> None:
         """Raises InvalidRequestError.
 
-        cameras: names in the model's order (ascending camera index), or the indices themselves.
-        image_tolerance_ms: how far a frame may be from t0-300, -200, -100 or 0 ms.
+        cameras: names in the model's order (ascending camera index, `alpamayo_client.cameras`), or the indices
+            themselves. The order of names that are not the model's own is yours to know.
+        image_tolerance_ms: how far a frame may be from its time in `frame_offsets_ms`.
         pose_gap_ms: how far two poses may be apart for one to be interpolated between them.
         max_lag_ms: how far t0 may be behind the newest frame or pose.
-        frames_per_camera: at least 4; pixels of 1920 x 1080 are 6 MB each.
+        frames_per_camera: at least one for each of `frame_offsets_ms`; pixels of 1920 x 1080 are 6 MB each.
+        frame_offsets_ms: when a camera's frames are wanted, from t0, the last 0. Without it as the released model was
+            trained; a model that was trained otherwise (demo/checkpoint: -500, 0) needs its own.
+        clock_us: what time it is by the clock of the timestamps: one that is further ahead of it than `max_lag_ms` is
+            refused. Without it, a single such one makes everything else stale until `clear()`.
         """
-        self.cameras = _check_cameras(cameras)
-        self._tolerance_us = _check_limit("image_tolerance_ms", image_tolerance_ms)
-        self._gap_us = _check_limit("pose_gap_ms", pose_gap_ms)
-        self._lag_us = _check_limit("max_lag_ms", max_lag_ms)
+        self.cameras = check_cameras(cameras)
+        self._tolerance_us = check_limit("image_tolerance_ms", image_tolerance_ms)
+        self._gap_us = check_limit("pose_gap_ms", pose_gap_ms)
+        self._lag_us = check_limit("max_lag_ms", max_lag_ms)
+        self._offsets_us = check_offsets(frame_offsets_ms)
+        self._clock_us = None if clock_us is None else check_function("clock_us", clock_us)
         self._most = check_int("frames_per_camera", frames_per_camera)
-        if self._most < len(FRAME_OFFSETS_US):
-            raise InvalidRequestError(f"frames_per_camera: got {self._most}, wanted at least {len(FRAME_OFFSETS_US)}")
+        if self._most < len(self._offsets_us):
+            raise InvalidRequestError(f"frames_per_camera: got {self._most}, wanted at least {len(self._offsets_us)}")
         self._lock = Lock()
         self.clear()
 
     def clear(self) -> None:
-        """Forget every frame and pose: after the clock was set back, or before frames of another form."""
-        keep_us = self._lag_us + self._tolerance_us - int(FRAME_OFFSETS_US[0])
+        """Forget every frame and pose: after the clock was set back or a time was wrong, or before frames of another
+        form.
+        """
+        keep_us = self._lag_us + self._tolerance_us - int(self._offsets_us[0])
         frames = {it: Timeline[Image](f"frame of camera {it!r}", keep_us, self._most) for it in self.cameras}
         poses = Timeline[Pose]("pose", self._lag_us + self._gap_us - int(POSE_OFFSETS_US[0]), MAX_POSES)
         with self._lock:
             self._frames, self._poses, self._form = frames, poses, ""
 
     def push_frame(self, camera: str | int, timestamp_us: int, image: bytes | bytearray | memoryview | Any) -> None:
-        """`image`: a JPEG or PNG file's bytes, or uint8 RGB (3, height, width), which is copied.
+        """`image`: a JPEG or PNG file's bytes, or uint8 RGB (3, height, width) in host memory, which is copied.
 
-        Raises InvalidRequestError if it is neither, of another form than those before, of an unknown camera, or too
-        late to be of use.
+        Raises InvalidRequestError if it is neither, of another form than those before, of an unknown camera, too late
+        to be of use, or far ahead of `clock_us`: that frame is left out, and the next one is welcome.
         """
-        if camera not in self._frames:
+        if not isinstance(camera, (str, int, np.integer)) or camera not in self._frames:
             raise InvalidRequestError(f"camera: got {camera!r}, wanted one of {list(self.cameras)}")
-        time_us = check_int("timestamp_us", timestamp_us)
-        frame = _check_image(image)
+        time_us = self._check_time(f"frame of camera {camera!r}", timestamp_us)
+        frame = check_image(image)
         form = "encoded" if isinstance(frame, bytes) else f"uint8 of shape {frame.shape}"
         with self._lock:
             if self._form not in ("", form):
@@ -98,9 +109,9 @@ class SceneBuffer:
 
         xyz: (3,) metres; however far from the world's origin: it stays float64 until it is relative to t0.
         rotation: from the ego frame to the world frame, a unit quaternion (x, y, z, w) or a matrix (3, 3).
-        Raises InvalidRequestError, also if it comes too late to be of use.
+        Raises InvalidRequestError, also if it comes too late to be of use, or is far ahead of `clock_us`.
         """
-        time_us = check_int("timestamp_us", timestamp_us)
+        time_us = self._check_time("pose", timestamp_us)
         pose = finite("xyz", xyz, (3,)), check_rotation("rotation", rotation)
         with self._lock:
             self._poses.put(time_us, pose)
@@ -108,7 +119,7 @@ class SceneBuffer:
     def scene(self, t0_us: int | None = None) -> Scene:
         """The scene at `t0_us`, or at the newest time that every camera and the poses have reached.
 
-        Each camera gives the four frames nearest to t0-300, -200, -100 and 0 ms, each another one. Poses are
+        Each camera gives the frames nearest to `frame_offsets_ms` from t0, each another one. Poses are
         interpolated at t0-1500, -1400 .. 0 ms (positions linearly, rotations by slerp), never extrapolated. The scene
         knows its `t0_us` and `ego_to_world`, and so will its prediction.
 
@@ -124,9 +135,9 @@ class SceneBuffer:
         t0_us, problems = choose_t0(times_us, t0_us, self._lag_us)
         images: list[list[Any]] = []
         for name, (frame_times_us, values) in zip(names, frames, strict=True):
-            picked = nearest_distinct(frame_times_us, t0_us + FRAME_OFFSETS_US, self._tolerance_us)
+            picked = nearest_distinct(frame_times_us, t0_us + self._offsets_us, self._tolerance_us)
             if picked is None:
-                problems.setdefault(name, why_not_frames(frame_times_us, t0_us, self._tolerance_us))
+                problems.setdefault(name, why_not_frames(frame_times_us, t0_us, self._offsets_us, self._tolerance_us))
             else:
                 images.append([values[i] for i in picked])
         if reason := why_not_poses(pose_times_us, t0_us, self._gap_us):
@@ -139,33 +150,11 @@ class SceneBuffer:
         encoded = isinstance(images[0][0], bytes)
         return Scene(images if encoded else np.array(images), xyz, rot, t0_us=t0_us, ego_to_world=ego_to_world)
 
-
-def _check_image(image: Any) -> Image:
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return bytes(image)
-    pixels = np.array(image)  # a camera's driver may fill the same memory again
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] != 3 or pixels.size == 0:
-        raise InvalidRequestError(
-            f"image: got {pixels.dtype} of shape {pixels.shape}, wanted a JPEG or PNG file's bytes, or uint8 RGB of "
-            "shape (3, height, width): transpose(2, 0, 1) of (height, width, 3)"
-        )
-    return pixels
-
-
-def _check_cameras(cameras: Sequence[str] | Sequence[int]) -> tuple[str | int, ...]:
-    if isinstance(cameras, str) or len(cameras) == 0 or len(set(cameras)) < len(cameras):
-        raise InvalidRequestError(f"cameras: got {cameras!r}, wanted at least one name or index, each once")
-    if not all(isinstance(it, str) for it in cameras):
-        indices = [check_int("cameras", it) for it in cameras]
-        if indices != sorted(indices):
-            raise InvalidRequestError(f"cameras: got {indices}, wanted ascending indices: the model's order")
-        return tuple(indices)
-    return tuple(cameras)
-
-
-def _check_limit(name: str, limit_ms: float) -> int:
-    """Microseconds."""
-    limit = check_float(name, limit_ms)
-    if not 0 <= limit < math.inf:
-        raise InvalidRequestError(f"{name}: got {limit_ms}, wanted milliseconds, finite and not negative")
-    return round(limit * 1000)
+    def _check_time(self, name: str, timestamp_us: int) -> int:
+        time_us = check_int("timestamp_us", timestamp_us)
+        if self._clock_us is not None and (ahead_us := time_us - self._clock_us()) > self._lag_us:
+            raise InvalidRequestError(
+                f"{name}: got timestamp_us={time_us}, {ahead_us / 1000:.1f} ms ahead of clock_us, wanted at most "
+                f"{self._lag_us / 1000:.1f} ms: it is wrong, or of another clock"
+            )
+        return time_us

@@ -19,15 +19,21 @@ Times = NDArray[np.int64]
 def choose_t0(times_us: Mapping[str, Times], t0_us: int | None, lag_us: int) -> tuple[int, dict[str, str]]:
     """`t0_us`, or the newest time that all have reached; and who is more than `lag_us` behind the newest, in words."""
     last_us = {name: int(times[-1]) for name, times in times_us.items() if len(times)}
-    newest_us = max(last_us.values(), default=0)
+    newest_us, newest = max(((us, name) for name, us in last_us.items()), default=(0, ""))
     judged = last_us if t0_us is None else {"t0": t0_us}
     behind_us = {name: newest_us - us for name, us in judged.items() if newest_us - us > lag_us}
     problems = {
-        name: f"{us / 1000:.1f} ms behind the newest frame or pose, wanted at most {lag_us / 1000:.1f} ms"
+        name: f"{us / 1000:.1f} ms behind the newest ({newest}), wanted at most {lag_us / 1000:.1f} ms"
         for name, us in behind_us.items()
     }
     if t0_us is None:
         t0_us = min((us for name, us in last_us.items() if name not in problems), default=0)
+    ahead_us = min((newest_us - us for name, us in last_us.items() if name != newest), default=0)
+    if problems and ahead_us > lag_us:
+        problems[newest] = (
+            f"{ahead_us / 1000:.1f} ms ahead of all others: if that time is wrong, clear() the buffer; with clock_us= "
+            "it refuses such times"
+        )
     return t0_us, problems
 
 
@@ -51,16 +57,16 @@ def nearest_distinct(times_us: Times, wanted_us: Times, tolerance_us: int) -> li
     return picked[:-1]
 
 
-def why_not_frames(times_us: Times, t0_us: int, tolerance_us: int) -> str:
+def why_not_frames(times_us: Times, t0_us: int, offsets_us: Times, tolerance_us: int) -> str:
     """What a camera lacks for a scene at t0."""
-    wanted = f"wanted {FRAMES} within {tolerance_us / 1000:.1f} ms of {_listed(FRAME_OFFSETS_US)} ms"
+    wanted = f"wanted {len(offsets_us)} within {tolerance_us / 1000:.1f} ms of {_listed(offsets_us)} ms"
     if len(times_us) == 0:
         return f"no frames, {wanted}"
-    nearest_us = np.abs(times_us - (t0_us + FRAME_OFFSETS_US)[:, None]).min(axis=1)
+    nearest_us = np.abs(times_us - (t0_us + offsets_us)[:, None]).min(axis=1)
     far = nearest_us > tolerance_us
     misses = [
         f"t0{offset / 1000:+.0f} ms by {distance / 1000:.1f} ms"
-        for offset, distance in zip(FRAME_OFFSETS_US[far], nearest_us[far], strict=True)
+        for offset, distance in zip(offsets_us[far], nearest_us[far], strict=True)
     ]
     missed = f"misses {', '.join(misses)}" if misses else "one would have to serve twice"
     return f"{len(times_us)} frames {_span(times_us, t0_us)}, {wanted}: {missed}"

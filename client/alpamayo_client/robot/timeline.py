@@ -30,7 +30,8 @@ class Timeline(Generic[Value]):
         if self.times_us and time_us < self.times_us[-1] - self._keep_us:
             raise InvalidRequestError(
                 f"{self.name}: got one {(self.times_us[-1] - time_us) / 1000:.1f} ms older than the newest, wanted at "
-                f"most {self._keep_us / 1000:.1f} ms: it came too late; if the clock was set back, clear() the buffer"
+                f"most {self._keep_us / 1000:.1f} ms: it came too late; if the clock was set back, or the newest one's "
+                "time is wrong, clear() the buffer"
             )
         i = bisect_left(self.times_us, time_us)
         same = self.times_us[i : i + 1] == [time_us]
@@ -39,9 +40,6 @@ class Timeline(Generic[Value]):
         excess = max(bisect_left(self.times_us, self.times_us[-1] - self._keep_us), len(self.times_us) - self._most)
         if excess > 0:
             del self.times_us[:excess], self.values[:excess]
-
-    def __len__(self) -> int:
-        return len(self.times_us)
 
     def snapshot(self) -> tuple[NDArray[np.int64], list[Value]]:
         """The times (n,), ascending, and the value of each, as they are now."""
