@@ -5,7 +5,7 @@ fails, far from what it does.
 import io
 import json
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import accuracy
 import pytest
@@ -20,8 +20,10 @@ from alpamayo_demo.road.routes import route
 from alpamayo_demo.road.scenes import Split
 from alpamayo_demo.road.situations import Situation
 from alpamayo_demo.served import CHECKPOINT, served
+from robot import robot_at
 
 ROUTES = (0, 1)
+SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +68,27 @@ def test_it_does_what_it_thinks(result):
     assert result["probes"]["thought_given"]["obeyed"] >= 0.9
 
 
+@pytest.fixture(scope="module")
+def driven(client):
+    """Each route, by its seed."""
+    return {seed: drive(*route(seed), planners.model(client), 20.0) for seed in ROUTES}
+
+
 @pytest.mark.parametrize("seed", ROUTES)
-def test_it_drives_a_route_in_closed_loop(client, seed):
-    ticks, own = (drive(*route(seed), planner, 20.0) for planner in (planners.model(client), planners.driver))
-    outcome = judge(ticks, own)
+def test_it_drives_a_route_in_closed_loop(driven, seed):
+    outcome = judge(driven[seed], drive(*route(seed), planners.driver, 20.0))
     assert outcome.faults == []
     assert outcome.driven_m == pytest.approx(outcome.scripted_driver_m, rel=0.2)
+
+
+def test_it_drives_the_same_way_through_a_scene_buffer_and_a_planning_loop(client, driven):
+    """Into a curve."""
+    with robot_at(client.url) as robot:
+        ticks = drive(*route(1), robot.plan, SECONDS)
+    assert (robot.planning.counts.failed, robot.planning.counts.timed_out) == (0, 0)
+    for tick, own in zip(ticks, driven[1], strict=False):
+        assert (tick.plan.thought, astuple(tick.ego)) == (own.plan.thought, pytest.approx(astuple(own.ego), abs=0.01))
+    assert max(robot.off_m) < 0.2  # a trajectory that was drawn, and the mean of all
 
 
 def test_a_server_that_allows_too_few_trajectories_is_told_so_before_it_drives(client, monkeypatch, capsys):

@@ -24,8 +24,6 @@ def names(server, tmp_path_factory):
             lines = []
             namespace["print"] = lambda *words, lines=lines: lines.append(" ".join(map(str, words)))
             block = block.replace("localhost:8001", server.grpc)
-            # Of a slow machine at the usual length, the answer would be over before it is there.
-            block = block.replace("max_age_s=2.0", "max_age_s=60.0, max_generation_length=2, inference_steps=1")
             exec(compile(block, "README.md", "exec"), namespace)
             printed.append(lines)
     return namespace | {"printed": printed, "folder": folder}
@@ -53,15 +51,20 @@ def test_what_if(names):
     assert (names["folder"] / "what_if.png").stat().st_size > 10_000
 
 
-def test_a_robot_drives(names):
+def test_a_robot_drives(names, caplog):
     """Poses and frames of a car that drives straight on in the world, up to now and beyond."""
     file = io.BytesIO()
     Image.new("RGB", (96, 64)).save(file, "JPEG")
+    names["on_frame"](names["buffer"].cameras[0], 0, b"no image")
+    names["on_pose"](time.time_ns() // 1000 + 10**9, [0, 0, 0], [0, 0, 0, 1])
+    assert [it[:18] for it in caplog.messages] == ["image: got 8 bytes", "pose: got timestam"]
     start_us = time.time_ns() // 1000 - 1_600_000
     for tenth in range(17):
         names["on_pose"](start_us + tenth * 100_000, [1e6 + tenth, 0, 0], [0, 0, 0, 1])
         for camera in names["buffer"].cameras:
             names["on_frame"](camera, start_us + tenth * 100_000, file.getvalue())
+    # Of a slow machine at the usual length, the answer would be over before it is there.
+    names["settings"].update(max_age_s=60.0, max_generation_length=2, inference_steps=1)
     followed, stopped = [], []
 
     def still_driving():

@@ -1,6 +1,9 @@
 """Who plans: the served model, or the scripted driver that taught it."""
 
-from alpamayo_client import AlpamayoClient
+from collections.abc import Mapping
+from typing import Any, Final
+
+from alpamayo_client import AlpamayoClient, Prediction
 
 from alpamayo_demo.road.imagined import imagined_action, imagined_future
 from alpamayo_demo.road.scenes import Moment, observe
@@ -9,6 +12,7 @@ from alpamayo_demo.served import GIVE_UP_S
 from .loop import Plan, Planner
 
 DRAWN = 6  # trajectories for a thought: what chance adds to one of them is averaged out
+ASKED: Final[Mapping[str, Any]] = {"num_traj_sets": DRAWN, "temperature": 0.0, "seed": 0}
 
 
 def model(client: AlpamayoClient) -> Planner:
@@ -18,20 +22,18 @@ def model(client: AlpamayoClient) -> Planner:
 
     def planner(moment: Moment) -> Plan:
         scene = observe(moment)
-        answer = client.predict(
-            scene.image_frames,
-            scene.ego_history_xyz,
-            scene.ego_history_rot,
-            num_traj_sets=DRAWN,
-            temperature=0.0,
-            seed=0,
-            timeout_s=GIVE_UP_S,
-        )
-        return Plan(
-            str(answer.cot[0, 0, 0]), answer.pred_xyz[0, :, 0].mean(axis=0), answer.action[0, :, 0].mean(axis=0)
+        return plan_of(
+            client.predict(
+                scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot, **ASKED, timeout_s=GIVE_UP_S
+            )
         )
 
     return planner
+
+
+def plan_of(answer: Prediction) -> Plan:
+    """To what was ASKED."""
+    return Plan(str(answer.cot[0, 0, 0]), answer.pred_xyz[0, :, 0].mean(axis=0), answer.action[0, :, 0].mean(axis=0))
 
 
 def driver(moment: Moment) -> Plan:
