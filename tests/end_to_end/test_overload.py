@@ -2,15 +2,16 @@
 
 import asyncio
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
-from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, UnavailableError
+from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, Scene, UnavailableError
 from alpamayo_client.evaluation.asking import EXPIRED, FULL
 
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
-from .wire import tensors
+from .wire import ask, tensors, texts
 
 SCENE = golden_case("greedy")
 REASONER = "alpamayo_reasoner"
@@ -23,33 +24,34 @@ URGENT, USUAL, LATER = 1, 2, 3
 class Caller:
     """Sends requests without waiting; the answers come in the order in which they were made."""
 
-    def __init__(self, triton):
-        self.triton, self.answered, self.errors = triton, [], {}
+    def __init__(self, triton, inputs):
+        self.triton, self.inputs, self.answered, self.errors = triton, inputs, [], {}
 
-    def send(self, name, inputs=SCENE.inputs, parameters=SMALL, **options):
+    def send(self, name, parameters=SMALL, **options):
         def done(result, error):
             self.errors[name] = error
             self.answered.append(name)
 
-        return self.triton.async_infer("alpamayo", tensors(inputs), done, parameters=dict(parameters), **options)
+        return self.triton.async_infer("alpamayo", tensors(self.inputs), done, parameters=dict(parameters), **options)
 
 
 @pytest.fixture
-def caller(triton):
-    return Caller(triton)
+def caller(triton, small_scene):
+    return Caller(triton, small_scene)
 
 
 @pytest.fixture
-def occupied(server, caller, runs):
-    """A block in which the reasoner is busy with a long request."""
+def occupied(triton, caller, runs):
+    """A block in which the reasoner is busy with a long request, which is given up at its end."""
 
     @contextmanager
     def occupy():
-        before = runs(REASONER)
-        caller.send("long", parameters=LONG_THOUGHTS)
+        before, request_id = runs(REASONER), uuid4().hex
+        caller.send("long", parameters=LONG_THOUGHTS, request_id=request_id)
         until(lambda: runs(REASONER) > before, "the long request to run")
         yield
         assert "long" not in caller.answered, "the long request was too short for this test"
+        ask(triton, {"request_id": texts(request_id.encode())}, model="alpamayo_cancel")
 
     return occupy
 
@@ -104,14 +106,15 @@ def test_who_has_waited_longer_than_allowed_is_not_worked_on(server, caller, occ
     assert_still_serving()
 
 
-def test_beside_one_who_floods_the_urgent_are_answered(server, assert_still_serving):
+def test_beside_one_who_floods_the_urgent_are_answered(server, small_scene, assert_still_serving):
     """Forty requests always under way, asked again as soon as they are answered or turned away."""
+    scene = Scene(*(small_scene[name] for name in ("image_frames", "ego_history_xyz", "ego_history_rot")))
     turned_away, answered = [], []
 
     async def flood(client, over):
         while not over.is_set():
             try:
-                await client.predict(*SCENE.scene, **SMALL)
+                await client.predict(scene, **SMALL)
                 answered.append(1)
             except UnavailableError as error:
                 turned_away.append(str(error))
@@ -123,7 +126,7 @@ def test_beside_one_who_floods_the_urgent_are_answered(server, assert_still_serv
             floods = [asyncio.create_task(flood(flooding, over)) for _ in range(40)]
             await asyncio.to_thread(until, lambda: len(turned_away) > 0, "the queue to be full")
             for _ in range(3):
-                prediction = await other.predict(*SCENE.scene, **SMALL, priority=URGENT, timeout_s=WAIT_S)
+                prediction = await other.predict(scene, **SMALL, priority=URGENT, timeout_s=WAIT_S)
                 assert prediction.pred_xyz.shape == (1, 1, 2, 64, 3)
             over.set()
             await asyncio.gather(*floods)
