@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from tritonclient.grpc import InferInput, InferResult
@@ -14,7 +14,7 @@ from .base import BaseClient
 from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Budget, Patience, Tls, channel
 from .errors import TimedOutError, triton_errors
 from .prediction import Prediction, parse_response
-from .request import FRAMES, Request, cancel_input, infer_inputs
+from .request import FRAMES, Request, cancel_input, infer_inputs, is_noted
 from .scene import Scene
 from .server_info import (
     CANCEL,
@@ -49,8 +49,9 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
         super().__init__(url, headers, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
         self._triton.register_plugin(self._headers)
-        self._calls: set[asyncio.Task[Any]] = set()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[InferResult]] = set()
+        self._calls: set[asyncio.Task[InferResult]] = set()  # of gRPC, with or without somebody who waits
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "AsyncAlpamayoClient":
         return self
@@ -64,9 +65,9 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
             return
         self._closed = True
         try:
-            for call in self._calls:
-                call.cancel()
-            if ending := self._calls | self._telling:
+            for task in self._asking:
+                task.cancel()
+            if ending := self._asking | self._ending:
                 await asyncio.wait(ending)
             if self._shared is not None:
                 self._shared.close()
@@ -77,30 +78,46 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     async def _infer(self, request: Request, scene: Scene | None) -> Prediction:
         self._check_open()
         # In a task that is this client's own, so that closing it can end it; who waits for it ends it too.
-        return parse_response(await _kept(self._calls, self._ask(request)), scene)
+        return parse_response(await _kept(self._asking, self._ask(request)), scene)
 
     async def _ask(self, request: Request) -> InferResult:
         budget = Budget(request.timeout_s)
-        try:
-            async with self._inputs(request, budget) as inputs:
-                with triton_errors(self.url, request.timeout_s):
-                    result = await self._triton.infer(
-                        ENSEMBLE,
-                        inputs,
-                        request_id=request.id,
-                        parameters=dict(request.parameters),
-                        client_timeout=budget.left_s(),
-                        priority=request.priority,
-                        timeout=request.queue_timeout_us,
-                    )
-        except TimedOutError:  # the server's own clock started when it began to work on it
-            _kept(self._telling, self._tell(request))
-            raise
-        except asyncio.CancelledError:  # here and now: the loop may end with whoever gave up
-            await self._tell(request)
-            raise
+        async with self._inputs(request, budget) as inputs:
+            with triton_errors(self.url, request.timeout_s):
+                work = self._triton.infer(
+                    ENSEMBLE,
+                    inputs,
+                    request_id=request.id,
+                    parameters=dict(request.parameters),
+                    client_timeout=budget.grpc_s(),
+                    priority=request.priority,
+                    timeout=request.queue_timeout_us,
+                )
+                call = _kept(self._calls, work)
+                try:
+                    await asyncio.wait({call}, timeout=budget.left_s())
+                except asyncio.CancelledError:  # here and now: the loop may end with whoever gave up
+                    await self._end(request, call)
+                    raise
+                if not call.done():
+                    _kept(self._ending, self._end(request, call))  # who is out of time does not wait for that
+                    raise TimedOutError(f"{self.url} gave no answer within {request.timeout_s} s")
+                result = call.result()
         await self._forget(0)
         return result
+
+    async def _end(self, request: Request, call: asyncio.Task[InferResult]) -> None:
+        """Have the server stop working on it, and so answer it; where that cannot be, cancel the call."""
+        budget = Budget(CANCEL_S)
+        call.add_done_callback(_forget_error)
+        try:
+            told = await self._triton.infer(CANCEL, cancel_input(request), client_timeout=budget.left_s(), priority=1)
+            if is_noted(told):
+                await asyncio.wait({call}, timeout=budget.left_s())
+        except Exception:  # the caller has an error of his own
+            pass
+        finally:
+            call.cancel()
 
     @asynccontextmanager
     async def _inputs(self, request: Request, budget: Budget) -> AsyncIterator[list[InferInput]]:
@@ -130,11 +147,6 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
         except InferenceServerException as error:
             return not may_soon_be_unregistered(error)
         return True
-
-    async def _tell(self, request: Request) -> None:
-        """That nobody waits any more. Whatever becomes of it, the caller has an error of his own."""
-        with suppress(Exception):
-            await self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """See AlpamayoClient.wait_until_ready."""
@@ -181,3 +193,9 @@ def _kept(tasks: set[asyncio.Task[Outcome]], work: Coroutine[Any, Any, Outcome])
     tasks.add(task)
     task.add_done_callback(tasks.discard)
     return task
+
+
+def _forget_error(call: asyncio.Task[InferResult]) -> None:
+    """Nobody waits for it: asyncio need not say that nobody has looked."""
+    if not call.cancelled():
+        call.exception()

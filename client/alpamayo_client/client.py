@@ -3,17 +3,18 @@
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
+from concurrent.futures import TimeoutError as WaitedTooLong
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
 from .base import BaseClient
 from .connection import CANCEL_S, CONTROL_CALL_S, FORGET_S, SETTLE_POLL_S, SETTLE_S, Budget, Patience, Tls, channel
-from .errors import AlpamayoError, TimedOutError, triton_errors
+from .errors import TimedOutError, triton_errors
 from .prediction import Prediction, parse_response
-from .request import FRAMES, Request, cancel_input, infer_inputs
+from .request import FRAMES, Request, cancel_input, infer_inputs, is_noted
 from .scene import Scene
 from .server_info import (
     CANCEL,
@@ -53,7 +54,7 @@ class AlpamayoClient(BaseClient[Prediction]):
         super().__init__(url, headers, shared_memory)
         self._triton = InferenceServerClient(self.url, **channel(tls))
         self._triton.register_plugin(self._headers)
-        self._telling: set[Future[None]] = set()
+        self._ending: set[Future[InferResult]] = set()
 
     def __enter__(self) -> "AlpamayoClient":
         return self
@@ -67,7 +68,7 @@ class AlpamayoClient(BaseClient[Prediction]):
             return
         self._closed = True
         try:
-            wait(self._telling, CANCEL_S)
+            wait(self._ending, CANCEL_S)
             if self._shared is not None:
                 self._shared.close()
                 self._forget(FORGET_S)
@@ -77,39 +78,39 @@ class AlpamayoClient(BaseClient[Prediction]):
     def _infer(self, request: Request, scene: Scene | None) -> Prediction:
         self._check_open()
         budget = Budget(request.timeout_s)
-        try:
-            with self._inputs(request, budget) as inputs, triton_errors(self.url, request.timeout_s):
-                result = self._triton.infer(
-                    ENSEMBLE,
-                    inputs,
-                    request_id=request.id,
-                    parameters=dict(request.parameters),
-                    client_timeout=budget.left_s(),
-                    priority=request.priority,
-                    timeout=request.queue_timeout_us,
-                )
-        except TimedOutError:  # the server's own clock started when it began to work on it
-            self._begin_to_tell(request)
-            raise
-        except AlpamayoError:
-            raise
-        except BaseException:  # Ctrl-C, or whatever else ends the waiting
-            with suppress(Exception):
-                self._triton.infer(CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
-            raise
+        with self._inputs(request, budget) as inputs, triton_errors(self.url, request.timeout_s):
+            call = _Call(
+                self._triton,
+                ENSEMBLE,
+                inputs,
+                request_id=request.id,
+                parameters=dict(request.parameters),
+                client_timeout=budget.grpc_s(),
+                priority=request.priority,
+                timeout=request.queue_timeout_us,
+            )
+            try:
+                result = call.answer.result(budget.left_s())
+            except InferenceServerException:
+                raise
+            except WaitedTooLong:
+                self._end(request, call)  # begins to: who is out of time does not wait for that
+                raise TimedOutError(f"{self.url} gave no answer within {request.timeout_s} s") from None
+            except BaseException:  # Ctrl-C, or whatever else ends the waiting
+                self._end(request, call)
+                wait(self._ending, CANCEL_S)  # the program may be over then
+                raise
         self._forget(0)
         return parse_response(result, scene)
 
-    def _begin_to_tell(self, request: Request) -> None:
-        """That nobody waits any more; its caller does not wait for this either."""
-        told: Future[None] = Future()
-
-        def done(result: object, error: object) -> None:
-            told.set_result(None)
-
-        with suppress(Exception):  # he has an error of his own
-            self._triton.async_infer(CANCEL, cancel_input(request), done, client_timeout=CANCEL_S, priority=1)
-            self._telling = {it for it in self._telling if not it.done()} | {told}
+    def _end(self, request: Request, call: "_Call") -> None:
+        """Have the server stop working on it, and so answer it; where that cannot be, cancel the call."""
+        with suppress(InferenceServerException):
+            told = _Call(self._triton, CANCEL, cancel_input(request), client_timeout=CANCEL_S, priority=1)
+            told.answer.add_done_callback(
+                lambda it: None if it.exception() is None and is_noted(it.result()) else call.cancel()
+            )
+            self._ending = {it for it in self._ending if not it.done()} | {told.answer, call.answer}
 
     @contextmanager
     def _inputs(self, request: Request, budget: Budget) -> Iterator[list[InferInput]]:
@@ -186,3 +187,21 @@ class AlpamayoClient(BaseClient[Prediction]):
 
     def _config(self) -> Any:
         return self._triton.get_model_config(ENSEMBLE, client_timeout=CONTROL_CALL_S).config
+
+
+class _Call:
+    """One under way. Its answer can be waited for, and no longer be waited for; it goes on all the same."""
+
+    def __init__(self, triton: InferenceServerClient, model: str, inputs: list[InferInput], **options: Any) -> None:
+        """`options`: of tritonclient's `async_infer`."""
+        self.answer: Future[InferResult] = Future()
+        self._context = triton.async_infer(model, inputs, self._done, **options)
+
+    def _done(self, result: InferResult | None, error: InferenceServerException | None) -> None:
+        if error is None:
+            self.answer.set_result(result)
+        else:
+            self.answer.set_exception(error)
+
+    def cancel(self) -> None:
+        self._context.cancel()

@@ -14,7 +14,10 @@ CONTROL_CALL_S = 10.0
 """Limit for calls that do no model work."""
 PROBE_S = 5.0
 CANCEL_S = 1.0
-"""Limit for telling the server that a call is given up."""
+"""Limit for telling the server that a call is given up, and for its end then."""
+GRACE_S = 2.0
+"""How long gRPC lets a call live that nobody waits for any more. It ends by itself, as the server stops working on it:
+Triton 2.51 can crash when gRPC cancels a call at the moment in which it is answered."""
 SETTLE_S, SETTLE_POLL_S = 0.5, 0.01  # statistics come shortly after the answer
 FORGET_S = 2.0  # until a request that was given up lets go of its shared memory
 POLL_S = 0.2
@@ -82,6 +85,11 @@ class Budget:
     def left_s(self) -> float | None:
         """A little at least, in which nothing can be done: who waits for it runs out of time, as it should."""
         return None if self._end is None else max(self._end - time.monotonic(), 1e-3)
+
+    def grpc_s(self) -> float | None:
+        """For gRPC, which must not end the call when the caller does."""
+        left_s = self.left_s()
+        return None if left_s is None else left_s + GRACE_S
 
     def control_s(self) -> float:
         """For a call of it that does no model work."""

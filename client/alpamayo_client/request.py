@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tritonclient.grpc import InferInput
+from tritonclient.grpc import InferInput, InferResult
 from tritonclient.utils import np_to_triton_dtype
 
 from .checks import (
@@ -146,6 +146,12 @@ def cancel_input(request: Request) -> list[InferInput]:
     """The tensor that tells the server's model CANCEL that nobody waits for `request` any more."""
     text = np.array([request.id.encode()], dtype=np.object_)
     return [InferInput("request_id", [1], "BYTES").set_data_from_numpy(text)]
+
+
+def is_noted(result: InferResult) -> bool:
+    """Whether the model CANCEL could make it known to the others."""
+    noted = result.as_numpy("noted")
+    return noted is not None and bool(noted[0])
 
 
 def _check_parameter(name: str, value: object) -> int | float:
