@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from process_memory import served_processes
+from process_memory import PROCESSES, served_processes
 
 SHARED_MEMORY = Path("/dev/shm")
 LATER = 0.25  # of all requests: by then everything has grown as large as it needs to be
@@ -30,7 +30,8 @@ class Reading:
 
 def read(requests: int, launchers: Iterable[int]) -> Reading:
     """Of the server below the processes `launchers`. Raises DemoError if one of its processes is missing."""
-    processes = {name: Path("/proc") / str(pid) for pid, name in served_processes(launchers).items()}
+    by_name = {name: Path("/proc") / str(pid) for pid, name in served_processes(launchers).items()}
+    processes = {name: by_name[name] for name in PROCESSES}
     files = [path for pid in launchers for path in SHARED_MEMORY.glob(f"alpamayo_serve_{pid}_*")]
     page = os.sysconf("SC_PAGE_SIZE")
     return Reading(

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(source: Path, requests: int, readings: int, command: str) -> Result:
     """Raises one of EXPECTED; DemoError also for an answer that is not the one of the first time."""
     check_between("--readings", readings, 4)
-    check_between("--requests", requests, 10 * readings)
+    check_between("--requests", requests, 5 * readings)
     machine, others = describe(), children(os.getpid())
     every = requests // readings
     with (

@@ -35,7 +35,7 @@ def find_server(private: Path) -> Server:
     """
     on_path = shutil.which("tritonserver")
     if on_path:
-        return Server(Path(on_path), dict(os.environ))
+        return Server(Path(on_path), _environment())
     wheel = importlib.util.find_spec("pytriton")  # found, not imported
     if wheel is None or wheel.origin is None:
         raise LaunchError(
@@ -50,13 +50,22 @@ def find_server(private: Path) -> Server:
     # Links, not copies: the stub finds its CUDA library relative to its own place.
     _link((*(home / "backends" / "python").iterdir(), stub), private / "backends" / "python")
     _make_python(private / "python")
-    environment = dict(os.environ)
+    environment = _environment()
     environment["PATH"] = _prepend(private / "python" / "bin", "PATH")
     if LIBPYTHON.encode() in stub.read_bytes():  # the one for 3.13 brings its own
         # Only this library: the folder it comes from may hold a libstdc++ or libssl that tritonserver must not load.
         _link([_find_libpython()], private / "lib")
         environment["LD_LIBRARY_PATH"] = _prepend(private / "lib", "LD_LIBRARY_PATH")
     return Server(home / "bin" / "tritonserver", environment, (f"--backend-directory={private / 'backends'}",))
+
+
+def _environment() -> dict[str, str]:
+    """As it is here, but for the number of heaps, unless that is set.
+
+    tritonserver has over a hundred threads, to which glibc would give eight heaps for each core: one request's frames
+    come into one of them, the next one's into another, and each keeps what was freed in it.
+    """
+    return {"MALLOC_ARENA_MAX": "1"} | os.environ
 
 
 def _check_numpy(found: str) -> None:

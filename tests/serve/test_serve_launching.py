@@ -45,7 +45,10 @@ def path_with_tritonserver(tmp_path):
     """A PATH on which a tritonserver lies that writes down how it was called, beside itself, and exits with 7."""
     server = tmp_path / "bin" / "tritonserver"
     server.parent.mkdir()
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "$@" PYTHONPATH="$PYTHONPATH" PATH="$PATH" >"$0.called"\nexit 7\n')
+    server.write_text(
+        '#!/bin/sh\nprintf "%s\\n" "$@" PYTHONPATH="$PYTHONPATH" PATH="$PATH" '
+        'MALLOC_ARENA_MAX="$MALLOC_ARENA_MAX" >"$0.called"\nexit 7\n'
+    )
     server.chmod(0o755)
     return f"{server.parent}:{os.environ['PATH']}"
 
@@ -74,11 +77,17 @@ def test_tritonserver_on_path_is_preferred(toy_repository, path_with_tritonserve
         "--log-verbose=1",
         "PYTHONPATH=mine",
         f"PATH={path_with_tritonserver}",
+        "MALLOC_ARENA_MAX=1",
     } <= set(words)
     assert not [word for word in words if word.startswith("--backend-directory")]
     ports = {word for word in words if "-port=" in word}
     assert len(ports) == 3
     assert not [port for port in ports if port.endswith("=0")]
+
+
+def test_who_starts_it_decides_how_many_heaps_there_are(toy_repository, path_with_tritonserver, tmp_path):
+    run(toy_repository, *ANY_PORTS, PATH=path_with_tritonserver, MALLOC_ARENA_MAX="4")
+    assert "MALLOC_ARENA_MAX=4" in how_it_was_called(tmp_path)
 
 
 def test_default_ports():
