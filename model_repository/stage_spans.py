@@ -74,7 +74,8 @@ class SpanSender:
         while True:
             spans = self._waiting.get()
             with suppress(Exception):  # whatever it is, the next ones may arrive
-                _post(self._url, spans())
+                if found := spans():  # not refused before any stage
+                    _post(self._url, found)
 
 
 def _post(url: str, spans: list[Span]) -> None:

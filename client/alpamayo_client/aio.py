@@ -34,6 +34,8 @@ Outcome = TypeVar("Outcome")
 class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     """AlpamayoClient for asyncio: every method is awaited. `await close()`, or use it in an `async with` block.
 
+    It belongs to the event loop in which it is made.
+
     The server stops working, within a token or an Euler step, on a `predict` whose task is cancelled: it has been told
     so (or was silent for a second) when the task ends.
     """
@@ -96,8 +98,9 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
                 call = _kept(self._calls, work)
                 try:
                     await asyncio.wait({call}, timeout=budget.left_s())
-                except asyncio.CancelledError:  # here and now: the loop may end with whoever gave up
-                    await self._end(request, call)
+                except asyncio.CancelledError:
+                    # Waited for, as the loop may end with whoever gave up; but he may cancel once more.
+                    await asyncio.shield(_kept(self._ending, self._end(request, call)))
                     raise
                 if not call.done():
                     _kept(self._ending, self._end(request, call))  # who is out of time does not wait for that
@@ -151,6 +154,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """See AlpamayoClient.wait_until_ready."""
         patience = Patience(self.url, timeout_s)
+        self._check_open()
         while reason := await self._why_not_ready(patience.probe_s):
             await asyncio.sleep(patience.pause_s(reason))
 
@@ -161,16 +165,21 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
             waiting = [m for m in models if not await self._triton.is_model_ready(m, client_timeout=timeout_s)]
         except InferenceServerException as error:
             return str(error.message())
+        except Exception:
+            self._check_open()  # closed meanwhile
+            raise
         return f"models not ready: {', '.join(waiting)}" if waiting else None
 
     async def metadata(self) -> dict[str, Any]:
         """See AlpamayoClient.metadata."""
+        self._check_open()
         with triton_errors(self.url, CONTROL_CALL_S):
             server = await self._triton.get_server_metadata(client_timeout=CONTROL_CALL_S)
             return parse_metadata(server, await self._config())
 
     async def stage_times(self, since: Mapping[str, StageTime] | None = None) -> dict[str, StageTime]:
         """See AlpamayoClient.stage_times."""
+        self._check_open()
         if since is None:
             return await self._stage_totals()
         end = time.monotonic() + SETTLE_S

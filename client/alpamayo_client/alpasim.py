@@ -48,6 +48,8 @@ class AlpaSimModel:
         unknown = [camera for camera in camera_ids if camera not in CAMERAS]
         if unknown or not camera_ids:
             raise InvalidRequestError(f"use_cameras: got {list(camera_ids)}, wanted some of {', '.join(CAMERAS)}")
+        if samples < 1:
+            raise InvalidRequestError(f"num_trajectory_samples: got {samples}, wanted 1 or more")
         if output_frequency_hz < 1:
             raise InvalidRequestError(f"output_frequency_hz: got {output_frequency_hz}, wanted 1 or more")
         self.url = url

@@ -148,6 +148,7 @@ class AlpamayoClient(BaseClient[Prediction]):
         Triton before 2026 goes on calling a model ready whose process has died; asking it gives a ServerError.
         """
         patience = Patience(self.url, timeout_s)
+        self._check_open()
         while reason := self._why_not_ready(patience.probe_s):
             time.sleep(patience.pause_s(reason))
 
@@ -163,6 +164,7 @@ class AlpamayoClient(BaseClient[Prediction]):
 
     def metadata(self) -> dict[str, Any]:
         """What is served: `server` (name, version), and what export recorded: checkpoint, versions, limits."""
+        self._check_open()
         with triton_errors(self.url, CONTROL_CALL_S):
             server = self._triton.get_server_metadata(client_timeout=CONTROL_CALL_S)
             return parse_metadata(server, self._config())
@@ -173,6 +175,7 @@ class AlpamayoClient(BaseClient[Prediction]):
         Totals since the server started, or since an earlier snapshot: `before = client.stage_times()`, requests,
         `client.stage_times(since=before)`; this waits up to half a second for Triton to count all of them.
         """
+        self._check_open()
         if since is None:
             return self._stage_totals()
         end = time.monotonic() + SETTLE_S

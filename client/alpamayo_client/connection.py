@@ -1,13 +1,16 @@
 """The gRPC channel's settings, what goes along with every call, and patience while a server starts."""
 
+import math
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from tritonclient.grpc import InferenceServerClientPlugin
 
+from .checks import check_float
 from .errors import InvalidRequestError, UnavailableError
 
 CONTROL_CALL_S = 10.0
@@ -34,7 +37,8 @@ CHANNEL_ARGS: Final = (
 
 def check_url(url: str) -> str:
     """`host:port` of the server's gRPC endpoint. Raises InvalidRequestError."""
-    if not isinstance(url, str) or url.startswith(("http://", "https://", "grpc://")):
+    match = re.fullmatch(r"[^/]+:(\d{1,5})", url) if isinstance(url, str) else None
+    if not match or not 0 < int(match[1]) < 2**16:
         raise InvalidRequestError(f"url: got {url!r}, wanted host:port of the gRPC endpoint, such as localhost:8001")
     return url
 
@@ -45,12 +49,21 @@ class Tls:
 
     Attributes:
         root_certificates: whom to trust; None: whom gRPC trusts.
-        private_key, certificate_chain: the client's own, for a server that wants to know who asks.
+        private_key, certificate_chain: the client's own, for a server that wants to know who asks; both or neither.
+
+    Raises InvalidRequestError for one of the two alone, OSError for a file that cannot be read.
     """
 
     root_certificates: str | None = None
     private_key: str | None = None
     certificate_chain: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.private_key is None) != (self.certificate_chain is None):
+            alone = "private_key" if self.certificate_chain is None else "certificate_chain"
+            raise InvalidRequestError(f"Tls: got {alone} alone, wanted private_key and certificate_chain, or neither")
+        for file in filter(None, asdict(self).values()):
+            Path(file).read_bytes()  # here: gRPC's own errors do not say which
 
 
 def channel(tls: Tls | None) -> dict[str, Any]:
@@ -63,6 +76,8 @@ class Headers(InferenceServerClientPlugin):
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         """Raises InvalidRequestError for what gRPC cannot send; names are lower case there."""
+        if not isinstance(headers, Mapping) or not all(isinstance(it, str) for item in headers.items() for it in item):
+            raise InvalidRequestError("headers: wanted a dict of names and values, both str")
         self._headers = {name.lower(): value for name, value in headers.items()}
         for name, value in self._headers.items():
             if not re.fullmatch(r"[0-9a-z_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
@@ -100,6 +115,8 @@ class Patience:
     """Limits a series of probes to `timeout_s` seconds, of which there is always at least one."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
+        if math.isnan(check_float("timeout_s", timeout_s)):
+            raise InvalidRequestError("timeout_s: got nan, wanted seconds")
         self._url = url
         self._timeout_s = timeout_s
         self._end = time.monotonic() + timeout_s

@@ -50,11 +50,14 @@ def from_triton(error: InferenceServerException, url: str, timeout_s: float | No
     if status == "INVALID_ARGUMENT":
         return InvalidRequestError(words)
     if status == "UNAVAILABLE" and "restricted" in words:
-        return InvalidRequestError(f"{url} wants a header that it was not sent (headers=, --header): {words}")
+        return InvalidRequestError(
+            f"{url} wants a header that was not sent, or with another value (headers=, --header): {words}"
+        )
     if status == "UNAVAILABLE" and timeout_s is not None and "timeout expired" in words:  # in the queue
-        return TimedOutError(f"{url} gave no answer within {timeout_s} s: {words}")
+        return TimedOutError(f"{url}: the request waited too long at the server (timeout_s={timeout_s}): {words}")
     if status == "UNAVAILABLE":
-        return UnavailableError(f"{url} is unavailable: {words}")
+        hint = " (is it the gRPC port, and does the server want TLS?)" if "Socket closed" in words else ""
+        return UnavailableError(f"{url} is unavailable: {words}{hint}")
     # The server notices the same deadline by itself, and then cancels.
     if status == "DEADLINE_EXCEEDED" or (status == "CANCELLED" and timeout_s is not None):
         return TimedOutError(f"{url} gave no answer within {timeout_s} s: {words}")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .checks import check_frames
 from .errors import InvalidRequestError
+from .extras import extra
 from .metrics import min_ade
 from .prediction import Prediction
 from .scene import Scene
@@ -23,7 +24,7 @@ try:
     from matplotlib.font_manager import findfont, get_font
     from matplotlib.gridspec import GridSpec
 except ImportError as error:
-    raise ImportError(f"pictures need more packages ({error}): pip install 'alpamayo-client[cli]'") from error
+    raise ImportError(f"pictures need more packages ({error}): {extra('cli')}") from error
 
 from .panels import FONT, STYLE, draw_camera, draw_curvature, draw_from_above, draw_speed, draw_thoughts
 

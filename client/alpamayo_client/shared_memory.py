@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from .checks import on_gpu
 from .errors import InvalidRequestError, from_triton
+from .extras import extra
 
 Kind: TypeAlias = Literal["system", "cuda"]
 """Where frames are shared: in /dev/shm, or on the GPU."""
@@ -96,9 +97,7 @@ class CudaRegion(Region):
         try:
             from tritonclient.utils import cuda_shared_memory as cuda
         except (ImportError, RuntimeError) as error:
-            raise ImportError(
-                f"shared_memory='cuda' needs one more package ({error}): pip install 'alpamayo-client[cuda]'"
-            ) from error
+            raise ImportError(f"shared_memory='cuda' needs one more package ({error}): {extra('cuda')}") from error
         self._cuda = cuda
         with self._errors():
             self._handle = cuda.create_shared_memory_region(self.name, size, self.GPU)

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "alpamayo-serve-"
+LOCK = ".alpamayo-serve-lock"
+"""A file in each of these folders, by which they are told from a user's own of such a name."""
 
 
 @contextmanager
@@ -19,9 +21,9 @@ def private_folder() -> Iterator[Path]:
     """
     _remove_abandoned()
     new = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
-    descriptor = os.open(new, os.O_RDONLY)
+    descriptor = os.open(new / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # NFS keeps exclusive locks for files that are written
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         folder = new.rename(new.with_name(new.name.removeprefix("new-")))  # from here on others find it, but locked
         try:
             yield folder
@@ -38,9 +40,11 @@ def _remove_abandoned() -> None:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    if folder.is_symlink():
+        return
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        if os.fstat(descriptor).st_uid == os.getuid():
+        if folder.stat().st_uid == os.fstat(descriptor).st_uid == os.getuid():
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
     finally:

@@ -40,5 +40,5 @@ def test_refused_frames(frames, encoded):
 
 def test_without_pillow(frames, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r"pip install 'alpamayo-client\[jpeg\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\./client\[jpeg\]'"):
         encode_jpeg(frames)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import threading
 
 import grpc
 import numpy as np
@@ -15,9 +16,10 @@ from alpamayo_client import (
     ServerError,
     StageTime,
     TimedOutError,
+    Tls,
     UnavailableError,
 )
-from little_triton import STAGES, answer
+from little_triton import STAGES, answer, response_message
 
 
 @pytest.fixture
@@ -215,6 +217,12 @@ def test_headers_go_along_with_every_call(triton, frames, history):
     assert {headers.get("triton-grpc-protocol-key") for _, headers in triton.headers} == {"a secret"}
 
 
+@pytest.mark.parametrize("headers", [["a"], {"a": 1}, {1: "a"}])
+def test_headers_that_are_no_texts(headers):
+    with pytest.raises(InvalidRequestError, match="headers: wanted a dict of names and values, both str"):
+        AlpamayoClient("localhost:8001", headers=headers)
+
+
 @pytest.mark.parametrize("headers", [{"a b": "1"}, {"key": "1\n2"}, {"key": "\u00fc"}, {"key-bin": "1"}, {"": "1"}])
 def test_headers_that_cannot_be_sent(headers):
     for kind in (AlpamayoClient, AsyncAlpamayoClient):
@@ -233,10 +241,89 @@ def test_a_closed_client(triton, frames, history):
     client = AlpamayoClient(triton.url)
     client.close()
     client.close()
-    with pytest.raises(InvalidRequestError, match=r"is closed: make another"):
-        client.predict(frames, *history)
+    for call in (
+        client.wait_until_ready,
+        client.metadata,
+        client.stage_times,
+        lambda: client.predict(frames, *history),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"is closed: make another"):
+            call()
     with pytest.raises(InvalidRequestError, match=r"is closed: make another"):
         asyncio.run(ask())
+
+
+def test_a_client_that_is_closed_while_it_waits_for_the_server(closed_url, silent_url):
+    async def wait_and_close(url):
+        client = AsyncAlpamayoClient(url)
+        waiting = asyncio.create_task(client.wait_until_ready(60))
+        await asyncio.sleep(0)
+        await client.close()
+        await waiting
+
+    for url in (closed_url, silent_url):
+        with pytest.raises((InvalidRequestError, asyncio.CancelledError)):  # between two calls, or in one
+            asyncio.run(wait_and_close(url))
+
+
+def test_who_is_out_of_time_has_told_the_server(triton, frames, history):
+    """However soon the client is closed then; and the call itself is not cancelled at once, but answered."""
+    released = threading.Event()
+    noted = response_message({"noted": np.array([True])})
+
+    def slowly(request):
+        if request.model_name == "alpamayo_cancel":
+            told.append(request.raw_input_contents[0][4:].decode())
+            released.set()
+            return noted
+        asked.append(request.id)
+        released.wait(60)
+        return response_message(triton.outputs)
+
+    async def ask():
+        async with AsyncAlpamayoClient(triton.url) as client:
+            await client.predict(frames, *history, timeout_s=0.2)
+
+    asked, told = [], []
+    triton.answer_infer = slowly
+    for _ in range(2):
+        with pytest.raises(TimedOutError), AlpamayoClient(triton.url) as client:
+            client.predict(frames, *history, timeout_s=0.2)
+        released.clear()
+    with pytest.raises(TimedOutError):
+        asyncio.run(ask())
+    assert len(asked) == 3
+    assert told == asked
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 5])
+def test_who_cancels_again_and_again_has_told_the_server(triton, frames, history, cancels):
+    """As anyio does, until the task has ended."""
+    asked, told = threading.Event(), []
+    released = threading.Event()
+
+    def slowly(request):
+        if request.model_name == "alpamayo_cancel":
+            told.append(request.raw_input_contents[0])
+            released.set()
+            return response_message({"noted": np.array([True])})
+        asked.set()
+        released.wait(60)
+        return response_message(triton.outputs)
+
+    async def ask_and_give_up():
+        async with AsyncAlpamayoClient(triton.url) as client:
+            task = asyncio.create_task(client.predict(frames, *history))
+            await asyncio.to_thread(asked.wait, 60)
+            for _ in range(cancels):
+                task.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    triton.answer_infer = slowly
+    asyncio.run(ask_and_give_up())
+    assert len(told) == 1
 
 
 def test_closing_that_is_cancelled_gives_the_connection_back_all_the_same(silent_url, frames, history):
@@ -266,6 +353,18 @@ def test_many_requests_at_once(triton, frames, history):
         np.testing.assert_array_equal(prediction.pred_xyz, triton.outputs["pred_xyz"])
 
 
-def test_a_web_address_is_not_a_grpc_endpoint():
-    with pytest.raises(InvalidRequestError, match=r"url: got 'http://robot:8000', wanted host:port"):
-        AlpamayoClient("http://robot:8000")
+@pytest.mark.parametrize(
+    "url", ["http://robot:8000", "localhost", "localhost:70000", "robot:0", "/models/alpamayo", 8001]
+)
+def test_what_is_not_a_grpc_endpoint(url):
+    with pytest.raises(InvalidRequestError, match=r"url: got .*, wanted host:port"):
+        AlpamayoClient(url)
+
+
+def test_an_identity_needs_both_its_files(tmp_path):
+    """gRPC would end the process."""
+    for alone in ("private_key", "certificate_chain"):
+        with pytest.raises(InvalidRequestError, match=f"Tls: got {alone} alone"):
+            Tls(**{alone: str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pem"):
+        Tls(root_certificates=str(tmp_path / "nothing.pem"))

@@ -161,6 +161,16 @@ def test_a_scene_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "command", [["view", ".", "--output", "page.html"], ["evaluate", "--scenes", ".", "--output", "."]]
+)
+def test_commands_name_the_extra(command):
+    code = f"import sys; sys.modules['pyarrow'] = None; from alpamayo_client.cli import main; sys.exit(main({command}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "pip install './client[evaluate]'" in ran.stderr
+
+
+@pytest.mark.parametrize(
     ("missing", "module", "extra"),
     [
         ("pyarrow", "alpamayo_client.evaluation.schema", "evaluate"),
@@ -171,4 +181,4 @@ def test_a_scene_that_cannot_be_read_is_named(tmp_path):
 def test_what_is_missing_is_named_with_its_extra(missing, module, extra):
     code = f"import sys; sys.modules[{missing!r}] = None; import {module} as m; m.PhysicalAiAv()"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert f"pip install 'alpamayo-client[{extra}]'" in ran.stderr.splitlines()[-1]
+    assert f"pip install './client[{extra}]'" in ran.stderr.splitlines()[-1]

@@ -39,5 +39,5 @@ def test_without_the_extra_nothing_is_asked(tmp_path, triton, scene):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     assert len(ran.stderr.splitlines()) == 1
-    assert "pip install 'alpamayo-client[rerun]'" in ran.stderr
+    assert "pip install './client[rerun]'" in ran.stderr
     assert triton.requests == []

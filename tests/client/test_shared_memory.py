@@ -46,7 +46,7 @@ def test_a_server_that_does_not_know_shared_memory(triton, frames, history):
 def test_without_the_extra(triton, frames, history, monkeypatch):
     monkeypatch.setitem(sys.modules, CUDA, None)
     monkeypatch.delattr(tritonclient.utils, "cuda_shared_memory", raising=False)
-    refusal = pytest.raises(ImportError, match=r"pip install 'alpamayo-client\[cuda\]'")
+    refusal = pytest.raises(ImportError, match=r"pip install '\./client\[cuda\]'")
     with AlpamayoClient(triton.url, shared_memory="cuda") as client, refusal:
         client.predict(frames, *history)
 

@@ -38,6 +38,7 @@ def test_nobody_waits_for_a_collector_that_does_not_answer():
         assert b'"first"' in received(first)
         for _ in range(MAX_WAITING):
             assert b'"more"' in received(silent.accept()[0])
+        sender.send(CONTEXT, {}, 1, "refused before any stage")
         sender.send("no JSON", {"decode": 0.1}, 1)
         sender.send('{"traceparent": "no W3C"}', {"decode": 0.1}, 1)
         sender.send(*of("last"))

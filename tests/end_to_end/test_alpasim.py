@@ -207,6 +207,7 @@ def test_inputs_that_lack_something_are_refused(server, asked, spoil, words):
         ({"cameras": []}, r"use_cameras: got \[\], wanted some of camera_cross_left_120fov"),
         ({"cameras": ["camera_roof"]}, r"use_cameras: got \['camera_roof'\]"),
         ({"output_frequency_hz": 0}, "output_frequency_hz: got 0"),
+        ({"samples": 0}, "num_trajectory_samples: got 0, wanted 1 or more"),
         ({"trajectory_selection": SimpleNamespace(strategy="CLOSEST_3D")}, "got CLOSEST_3D, wanted ALWAYS_FIRST"),
     ],
 )

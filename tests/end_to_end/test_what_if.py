@@ -70,7 +70,7 @@ def test_a_picture_without_the_extra(comparison, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("alpamayo_client.") and name.endswith("plot")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'alpamayo-client\[cli\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\./client\[cli\]'"):
         comparison.save_picture(tmp_path / "what_if.png")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import alpamayo_serve
 import pytest
 from alpamayo_serve import server
 from alpamayo_serve.errors import LaunchError
-from alpamayo_serve.private_folder import private_folder
+from alpamayo_serve.private_folder import LOCK, private_folder
 from alpamayo_serve.server import _check_numpy
 from launched import ANY_PORTS, SCRIPT, write_repository
 
@@ -205,13 +206,18 @@ def test_a_numpy_that_the_server_from_pypi_gives_wrong_numbers_is_refused(found)
 
 def test_an_abandoned_folder_is_removed_and_no_other(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "alpamayo-serve-killed" / "lib").mkdir(parents=True)
+    with private_folder() as folder:
+        (folder / "lib").mkdir()
+        killed = shutil.copytree(folder, tmp_path / "alpamayo-serve-killed")  # as it was when its launcher was
+    (tmp_path / "alpamayo-serve-repository" / "alpamayo").mkdir(parents=True)  # a user's own
     (tmp_path / "alpamayo-serve-notes").touch()
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / LOCK).touch()
     (tmp_path / "alpamayo-serve-link").symlink_to(tmp_path / "mine")
-    others = {tmp_path / name for name in ("alpamayo-serve-notes", "alpamayo-serve-link", "mine")}
+    others = set(tmp_path.iterdir()) - {killed}
     with private_folder() as one, private_folder() as another:
         (one / "used").touch()
+        assert (tmp_path / "alpamayo-serve-repository" / "alpamayo").is_dir()
         assert set(tmp_path.iterdir()) == {one, another, *others}
     assert set(tmp_path.iterdir()) == others
 

@@ -47,8 +47,9 @@ def add_worst(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """See `evaluate`."""
     _check_usage(arguments)
+    from . import schema  # noqa: F401  before the others: it names the extra
     from .asking import Asking
-    from .evaluate import evaluate  # needs the extra
+    from .evaluate import evaluate
 
     given = {name: getattr(arguments, name) for name in PARAMETERS if getattr(arguments, name) is not None}
     asking = Asking(given, arguments.timeout_s, arguments.priority, arguments.wait_s)

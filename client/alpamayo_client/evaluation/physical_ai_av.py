@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..cameras import REFERENCE_CAMERAS
 from ..checks import HISTORY_STEPS, WAYPOINTS
 from ..errors import InvalidRequestError
+from ..extras import extra
 from ..robot.selection import FRAME_OFFSETS_US, STEP_US
 from ..scene import Scene
 from .source import SceneKey, Source
@@ -38,8 +39,7 @@ class PhysicalAiAv(Source):
             from physical_ai_av import PhysicalAIAVDatasetInterface
         except ImportError as error:
             raise ImportError(
-                f"clips need the dataset's devkit ({error}): pip install 'alpamayo-client[physical-ai-av]', "
-                "with Python 3.11 or newer"
+                f"clips need the dataset's devkit ({error}): {extra('physical-ai-av')}, with Python 3.11 or newer"
             ) from error
         self._cache_dir = None if cache_dir is None else str(Path(cache_dir).resolve())
         self._keys = list(dict.fromkeys(SceneKey(clip_id, t0_us) for clip_id in clip_ids for t0_us in t0s_us))

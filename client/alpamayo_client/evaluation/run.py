@@ -11,6 +11,7 @@ import numpy as np
 from ..aio import AsyncAlpamayoClient
 from ..checks import check_frames
 from ..errors import AlpamayoError, UnavailableError
+from ..extras import extra
 from ..robot.resize import resize_for_model
 from ..scene import Scene
 from ..together import together
@@ -22,7 +23,7 @@ from .source import SceneKey, Source
 try:
     from tqdm import tqdm
 except ImportError as error:
-    raise ImportError(f"evaluating needs more packages ({error}): pip install 'alpamayo-client[evaluate]'") from error
+    raise ImportError(f"evaluating needs more packages ({error}): {extra('evaluate')}") from error
 
 
 async def answer_all(

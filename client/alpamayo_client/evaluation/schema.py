@@ -2,12 +2,13 @@
 
 from dataclasses import fields
 
+from ..extras import extra
 from ..metrics import HORIZONS_S, Comfort
 
 try:
     import pyarrow as pa
 except ImportError as error:
-    raise ImportError(f"results need more packages ({error}): pip install 'alpamayo-client[evaluate]'") from error
+    raise ImportError(f"results need more packages ({error}): {extra('evaluate')}") from error
 
 MIN_ADE_COLUMNS = {horizon_s: f"min_ade_{horizon_s:g}s_m" for horizon_s in HORIZONS_S}
 WHOLE_MIN_ADE_COLUMN = MIN_ADE_COLUMNS[HORIZONS_S[-1]]

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Reads the scenes again, from where the evaluation had them. Raises InvalidRequestError, OSError."""
-    from .results import RESULTS, read_settings  # needs the extra
+    from . import schema  # noqa: F401  before the others: it names the extra
+    from .results import RESULTS, read_settings
     from .source import open_source
 
     results: Path = arguments.results

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_int, check_pixels
 from ..errors import InvalidRequestError
+from ..extras import extra
 
 
 def encode_jpeg(image_frames: ArrayLike, quality: int = 90) -> list[list[bytes]]:
@@ -27,7 +28,7 @@ def _encoded(frame: NDArray[np.uint8], quality: int) -> bytes:
     try:
         import PIL.Image
     except ImportError as error:
-        raise ImportError(f"JPEG needs one more package ({error}): pip install 'alpamayo-client[jpeg]'") from error
+        raise ImportError(f"JPEG needs one more package ({error}): {extra('jpeg')}") from error
     file = io.BytesIO()
     PIL.Image.fromarray(frame.transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
     return file.getvalue()
