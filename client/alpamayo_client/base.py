@@ -1,5 +1,7 @@
 """What both clients share: the call, up to the network."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar

@@ -110,16 +110,16 @@ def check_trajectories(name: str, value: ArrayLike, numbers: int) -> NDArray[np.
     return _finite_floats(name, array, fits, f"(1, sets, samples, {WAYPOINTS}, {numbers})")
 
 
-def check_reasoning(reasoning: Sequence[str]) -> NDArray[np.object_]:
+def check_reasoning(reasoning: Sequence[str], name: str = "reasoning") -> NDArray[np.object_]:
     """Object (samples,) of UTF-8: one thought per sample."""
     if not _is_list(reasoning) or not reasoning or not all(isinstance(thought, str) for thought in reasoning):
         raise InvalidRequestError(
-            f"reasoning: got {_kind_of(reasoning)}, wanted a list of at least one str, a thought per sample"
+            f"{name}: got {_kind_of(reasoning)}, wanted a list of at least one str, a thought per sample"
         )
     try:
         return np.array([thought.encode() for thought in reasoning], dtype=np.object_)
     except UnicodeEncodeError as error:
-        raise InvalidRequestError(f"reasoning: wanted text that is valid Unicode, got {error}") from error
+        raise InvalidRequestError(f"{name}: wanted text that is valid Unicode, got {error}") from error
 
 
 def check_int(name: str, value: object) -> int:
@@ -207,5 +207,6 @@ def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
 
 def _kind_of(value: object) -> str:
     """What a caller passed, in a few words: `list of ndarray`."""
-    inner = f" of {_kind_of(value[0])}" if _is_list(value) and value else ""
-    return type(value).__name__ + inner
+    if not _is_list(value):
+        return type(value).__name__
+    return f"{type(value).__name__} of {_kind_of(value[0])}" if value else f"an empty {type(value).__name__}"

@@ -1,5 +1,7 @@
 """A driving scene in a file: what a prediction is asked for, and what was driven then if that is known."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +65,7 @@ class Scene:
             np.savez(file, **arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Scene":
+    def load(cls, path: str | Path) -> Scene:
         """Read an `.npz`. Raises OSError if it cannot be opened, InvalidRequestError if what it holds is no scene."""
         with open_npz(path) as file:
             arrays = _read_npz(file)

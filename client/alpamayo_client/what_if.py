@@ -1,5 +1,7 @@
 """What would the model do if it thought otherwise? Its own thought and given ones, in one request."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +89,7 @@ async def compare_async(
 
 
 def _arguments(thoughts: Sequence[str], sets: int, seed: int | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    samples = 1 + len(check_reasoning(thoughts))
+    samples = 1 + len(check_reasoning(thoughts, "thoughts"))
     if check_int("num_traj_sets", sets) < 1:
         raise InvalidRequestError(f"num_traj_sets: got {sets}, wanted at least 1")
     seed = secrets.randbelow(MAX_SEED + 1) if seed is None else check_int("seed", seed)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from alpamayo_serve.errors import LaunchError
 
@@ -81,6 +82,7 @@ def restrictions(given: Sequence[str]) -> Iterator[str]:
     nobody = secrets.token_hex(16) + "\n"
     for flag in ("--grpc-restricted-protocol", "--http-restricted-api"):
         values = [word.removeprefix(f"{flag}=") for word in given if word.startswith(f"{flag}=")]
+        values += [value for word, value in pairwise(given) if word == flag]
         own = {name for value in values for name in value.partition(":")[0].split(",")}
         if off := [name for name in SWITCHED_OFF if name not in own]:
             yield f"{flag}={','.join(off)}:nobody={nobody}"

@@ -93,7 +93,7 @@ def test_noise_of_another_count(frames, history):
     ("reasoning", "message"),
     [
         ("Keep lane.", "reasoning: got str, wanted a list of at least one str"),
-        ([], "reasoning: got list, wanted a list of at least one str"),
+        ([], "reasoning: got an empty list, wanted a list of at least one str"),
         ([b"Keep lane."], "reasoning: got list of bytes, wanted a list of at least one str"),
         (["\ud800"], "reasoning: wanted text that is valid Unicode"),
         (["a"] * 4, "reasoning: got 4 thoughts and num_traj_samples=3, wanted at least as many samples"),

@@ -77,9 +77,9 @@ def test_a_picture_without_the_extra(comparison, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("thoughts", "options", "message"),
     [
-        ("Stop.", {}, "reasoning: got str, wanted a list"),
-        ([], {}, "reasoning: got list, wanted a list of at least one str"),
-        ([1], {}, "reasoning: got list of int"),
+        ("Stop.", {}, "thoughts: got str, wanted a list"),
+        ([], {}, "thoughts: got an empty list, wanted a list of at least one str"),
+        ([1], {}, "thoughts: got list of int"),
         (["a"], {"num_traj_sets": 0}, "num_traj_sets: got 0, wanted at least 1"),
         (["a"], {"num_traj_sets": 1.5}, "num_traj_sets: got 1.5, wanted an integer"),
         (["a"], {"seed": -1}, "seed: got -1, wanted 0"),

@@ -107,6 +107,9 @@ def test_what_a_user_restricts_in_his_own_way_is_his():
     grpc, http = restrictions(["--grpc-restricted-protocol=inference,trace:key=mine", "--log-info=true"])
     assert grpc.startswith("--grpc-restricted-protocol=model-repository,logging:nobody=")
     assert http.startswith(f"--http-restricted-api={','.join(SWITCHED_OFF)}:nobody=")
+    assert list(restrictions(["--http-restricted-api", "model-repository,trace:key=mine"]))[1].startswith(
+        "--http-restricted-api=logging:nobody="
+    )
     all_own = [f"{flag.partition('=')[0]}={','.join(SWITCHED_OFF)}:key=mine" for flag in (grpc, http)]
     assert list(restrictions(all_own)) == []
 

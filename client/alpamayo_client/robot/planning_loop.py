@@ -1,5 +1,7 @@
 """Asks again and again, at a fixed rate, and has the newest trajectory at hand."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 import time
@@ -78,7 +80,7 @@ class PlanningLoop:
         self._late_s = 0.0  # when the request's budget is spent, in the event loop's time
         self._loop: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "PlanningLoop":
+    async def __aenter__(self) -> PlanningLoop:
         self._loop = asyncio.create_task(self._run())
         return self
 
@@ -198,7 +200,7 @@ class PlanningLoop:
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
 
 
-async def _stop(task: "asyncio.Task[None] | None") -> bool:
+async def _stop(task: asyncio.Task[None] | None) -> bool:
     """Whether there was something to stop. Its end is awaited, and what it raises then is not raised here."""
     stopped = task is not None and task.cancel()
     if task is not None:

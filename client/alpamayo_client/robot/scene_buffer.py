@@ -1,5 +1,7 @@
 """From camera frames and poses as they come to a scene that the model can be asked about."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Final, TypeAlias
