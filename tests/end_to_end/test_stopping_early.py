@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from queue import Queue
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -180,6 +181,18 @@ def test_a_call_of_the_ensemble_that_is_given_up_by_its_id(
     _, error = answers.get(timeout=PATIENCE_S)
     assert error.status() == "StatusCode.CANCELLED"
     until(lambda: stopped("cancelled by its caller") == before + 1, "its line in the log")
+    assert_still_serving()
+
+
+def test_many_are_given_up_at_once(triton, assert_still_serving):
+    """More than any stage's queue has places: none is turned away."""
+    answers = Queue()
+    for _ in range(100):
+        inputs = tensors({"request_id": texts(uuid4().hex.encode())})
+        triton.async_infer("alpamayo_cancel", inputs, lambda result, error: answers.put((result, error)), priority=1)
+    ends = [answers.get(timeout=PATIENCE_S) for _ in range(100)]
+    assert [error for _, error in ends] == [None] * 100
+    assert all(result.as_numpy("noted")[0] for result, _ in ends)
     assert_still_serving()
 
 
