@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
-from concurrent.futures import TimeoutError as WaitedTooLong
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -90,16 +89,15 @@ class AlpamayoClient(BaseClient[Prediction]):
                 timeout=request.queue_timeout_us,
             )
             try:
-                result = call.answer.result(budget.left_s())
-            except InferenceServerException:
-                raise
-            except WaitedTooLong:
-                self._end(request, call)  # begins to: who is out of time does not wait for that
-                raise TimedOutError(f"{self.url} gave no answer within {request.timeout_s} s") from None
+                wait([call.answer], budget.left_s())
             except BaseException:  # Ctrl-C, or whatever else ends the waiting
                 self._end(request, call)
                 wait(self._ending, CANCEL_S)  # the program may be over then
                 raise
+            if not call.answer.done():
+                self._end(request, call)  # begins to: who is out of time does not wait for that
+                raise TimedOutError(f"{self.url} gave no answer within {request.timeout_s} s")
+            result = call.answer.result()
         self._forget(0)
         return parse_response(result, scene)
 

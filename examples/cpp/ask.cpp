@@ -150,8 +150,9 @@ int main(int argc, char** argv) try {
   try {
     print(post(models + "alpamayo/infer", request, true));
   } catch (const std::exception&) {
-    if (interrupted) cancel(models, id);
-    throw;
+    if (!interrupted) throw;
+    cancel(models, id);
+    throw std::runtime_error("given up, and the server was told");
   }
   return 0;
 } catch (const std::exception& error) {
