@@ -125,7 +125,7 @@ class AlpaSimModel:
         """Of the client's `predict`."""
         images = prediction_input.camera_images
         self._check_counts(images)
-        t0_us = max(time_us for camera in images.values() for time_us, _ in camera)
+        t0_us = max(int(time_us) for camera in images.values() for time_us, _ in camera)
         self._check_times(images, t0_us)
         xyz, rot = rig_history(prediction_input.ego_pose_history, t0_us)
         seed = getattr(prediction_input, "inference_seed", None)
@@ -146,7 +146,7 @@ class AlpaSimModel:
     def _check_times(self, images: CameraImages, t0_us: int) -> None:
         wanted_us = np.arange(1 - self.context_length, 1) * STEP_US
         for camera, frames in images.items():
-            times_us = np.array([time_us for time_us, _ in frames]) - t0_us
+            times_us = np.array([int(time_us) - t0_us for time_us, _ in frames])
             if np.abs(times_us - wanted_us).max() > MAX_OFF_US:
                 got_ms, wanted_ms = (", ".join(f"{it / 1000:.0f}" for it in times) for times in (times_us, wanted_us))
                 raise InvalidRequestError(

@@ -62,6 +62,17 @@ def on_gpu(array: object) -> bool:
     return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == DLPACK_CUDA
 
 
+def file_bytes(image: object) -> bytes | None:
+    """The content of a file, as `bytes` or as any one row of bytes (ROS's `array`, OpenCV's `imencode`); else None."""
+    if isinstance(image, bytes):
+        return image
+    try:
+        view = memoryview(image)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return view.tobytes() if view.format == "B" and view.ndim == 1 else None
+
+
 def check_encoded_frames(frames: object) -> NDArray[np.object_]:
     """Object (cameras, frames) of `bytes`: as many frames of every camera."""
     wanted = "wanted JPEG or PNG files as nested lists of bytes, [camera][frame], or a uint8 array of pixels"
@@ -73,11 +84,13 @@ def check_encoded_frames(frames: object) -> NDArray[np.object_]:
             f"image_frames: got {len(frames)} cameras with {counts} frames each, "
             "wanted at least one camera, and the same number of frames, at least one, of every camera"
         )
+    files = np.empty((len(frames), counts[0]), dtype=np.object_)
     for i, camera in enumerate(frames):
         for j, frame in enumerate(camera):
-            if not isinstance(frame, bytes):
+            files[i, j] = file_bytes(frame)
+            if files[i, j] is None:
                 raise InvalidRequestError(f"image_frames[{i}][{j}]: got {type(frame).__name__}, {wanted}")
-    return np.array([list(camera) for camera in frames], dtype=np.object_)
+    return files
 
 
 def check_history(

@@ -13,18 +13,18 @@ from .robot.selection import why_not_poses
 MAX_GAP_US = 200_000  # as a SceneBuffer's
 
 
-def rig_history(poses: Sequence[Any], t0_us: int) -> tuple[Array, Array]:
+def rig_history(poses: Sequence[Any] | None, t0_us: int) -> tuple[Array, Array]:
     """(16, 3) metres and (16, 3, 3) in the rig frame at t0, at t0 - 1.5 s .. t0.
 
     Positions are interpolated linearly, orientations along the shortest way (slerp).
 
-    poses: AlpaSim's PoseAtTime in any one frame: `timestamp_us`, `pose.vec` (x, y, z) in metres, `pose.quat` (x, y, z,
-        w), a rotation from the rig to that frame; in any order.
+    poses: AlpaSim's PoseAtTime in any one frame, in any order: `timestamp_us`, `pose.vec` (.x, .y, .z) in metres,
+        `pose.quat` (.x, .y, .z, .w), a rotation from the rig to that frame.
 
     Raises InvalidRequestError if one is no pose, and if they do not reach from t0 - 1.5 s to t0 with at most 0.2 s
     between neighbours.
     """
-    by_time = {pose.timestamp_us: pose.pose for pose in poses}
+    by_time = {int(pose.timestamp_us): pose.pose for pose in poses or []}
     times_us = np.array(sorted(by_time), dtype=np.int64)
     if reason := why_not_poses(times_us, t0_us, MAX_GAP_US):
         raise InvalidRequestError(f"ego_pose_history: t0 is the newest camera frame's, {t0_us} us; {reason}")

@@ -10,6 +10,7 @@ files() { for frame in "$scene"/camera*/*.jpg; do printf '%s"%s"' "$comma" "$(ba
 set -- "$scene"/camera*
 cameras=$#
 set -- "$1"/*.jpg
+[ -f "$1" ] || { echo "$scene: wanted folders camera*, each with as many files *.jpg" >&2; exit 1; }
 cat <<JSON
 {"model_name": "alpamayo", "id": "$(cat /proc/sys/kernel/random/uuid)", "parameters": $parameters, "inputs": [
 {"name": "ego_history_xyz", "datatype": "FP32", "shape": [16, 3], "contents": {"fp32_contents": [$(numbers ego_history_xyz)]}},

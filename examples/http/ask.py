@@ -18,6 +18,8 @@ HISTORY = {"ego_history_xyz": [16, 3], "ego_history_rot": [16, 3, 3]}
 def body(scene: Path, parameters: dict[str, float], request_id: str) -> tuple[bytes, bytes]:
     """The JSON, and behind it the frames: JSON has no place for bytes."""
     cameras = [sorted(camera.glob("*.jpg")) for camera in sorted(scene.glob("camera*"))]
+    if len({len(frames) for frames in cameras}) != 1 or not cameras[0]:
+        raise SystemExit(f"{scene}: wanted folders camera*, each with as many files *.jpg")
     files = [frame.read_bytes() for frames in cameras for frame in frames]
     binary = b"".join(struct.pack("<I", len(file)) + file for file in files)  # each with its length in front
     inputs: list[dict[str, Any]] = [

@@ -9,6 +9,9 @@ trap 'rm -f "$body"' EXIT
 
 byte() { printf "\\$(printf %03o $(($1 & 255)))"; }
 
+set -- "$scene"/camera*/*.jpg
+[ -f "$1" ] || { echo "$scene: wanted folders camera*, each with as many files *.jpg" >&2; exit 1; }
+
 # The frames, each with its length in front: 4 bytes, the lowest first.
 for frame in "$scene"/camera*/*.jpg; do
   n=$(($(wc -c <"$frame")))

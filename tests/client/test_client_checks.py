@@ -1,6 +1,7 @@
 """Each bad input is named, with what came and what was wanted."""
 
 import math
+from array import array
 
 import numpy as np
 import pytest
@@ -102,6 +103,17 @@ def test_noise_of_another_count(frames, history):
 def test_reasoning(frames, history, reasoning, message):
     with pytest.raises(InvalidRequestError, match=message):
         build_request(frames, *history, {"num_traj_samples": 3}, reasoning=reasoning)
+
+
+def test_files_as_cameras_give_them(history):
+    """ROS 2's CompressedImage has an array, OpenCV's imencode gives numpy's."""
+    file = b"\xff\xd8\xff and so on"
+    given = [file, bytearray(file), memoryview(file), array("B", file), np.frombuffer(file, np.uint8)]
+    request = build_request([given], *history, {})
+    assert request.inputs["encoded_frames"].tolist() == [[file] * 5]
+    for no_file in (np.zeros((2, 3), np.uint8), np.zeros(3, np.int16), "text", 7):
+        with pytest.raises(InvalidRequestError, match=r"image_frames\[0\]\[0\]: got .*wanted JPEG or PNG files"):
+            build_request([[no_file]], *history, {})
 
 
 def test_invalid_requests_are_value_errors_and_errors_of_the_package():

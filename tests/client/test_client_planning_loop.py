@@ -42,6 +42,7 @@ class Slow:
         self.cancelled_s = []
         self.parameters = {}
         self.errors = []
+        self.ends_after_s = 0.0  # when it is cancelled
         self._under_way = 0
 
     async def predict(self, scene, *, timeout_s, **parameters):
@@ -54,6 +55,7 @@ class Slow:
             await asyncio.sleep(min(latency_s, timeout_s))
         except asyncio.CancelledError:
             self.cancelled_s.append(now_s())
+            await asyncio.sleep(self.ends_after_s)
             raise
         finally:
             self._under_way -= 1
@@ -125,6 +127,15 @@ def test_a_late_request_is_cancelled_for_a_newer_scene(camera):
     assert [when for when, _, _ in client.asked] == [0.0, 0.35, 0.4, 0.5, 0.6]
     assert [t0 for _, t0, _ in client.asked] == [0.0, 0.35, 0.4, 0.5, 0.6]
     differs(counts, ticks=7, asked=5, answered=4, cancelled=1, dropped=2)
+
+
+def test_the_newest_scene_is_asked_about_after_a_server_that_is_slow_to_stop(camera):
+    client = Slow(FOREVER_S, 0.03)
+    client.ends_after_s = 0.2
+    _, counts = looped(client, camera(), 0.64, budget_s=0.35)
+    assert client.cancelled_s == [0.35]
+    assert client.asked[1] == (0.55, 0.55, 2.0)
+    differs(counts, ticks=7, asked=4, answered=2, cancelled=1, dropped=3)
 
 
 def test_a_budget_below_the_latency_gives_no_answers_and_shows(camera):

@@ -235,6 +235,14 @@ def test_a_queue_that_stays_full_is_no_server_that_is_gone(evaluate, triton, res
     assert all(row["error"] is None for row in result())
 
 
+def test_a_server_that_hangs_is_given_up(evaluate, triton, tmp_path, capsys):
+    """Those that waited in vain until then are rows; the others are asked about the next time."""
+    triton.answer_infer = lambda request: time.sleep(1)
+    assert evaluate("--timeout-s", "0.2", "--concurrency", "1") == 1
+    assert "is not ready after 0.5 s: " in capsys.readouterr().err
+    assert len((tmp_path / "out" / "journal.jsonl").read_text().splitlines()) < 5
+
+
 def test_others_are_answered_while_one_scene_finds_nobody(evaluate, triton, result, scenes, scene):
     """Each of the others' answers comes when it was sent away four times more: in all, for longer than --wait-s."""
     replace(scene, ego_history_xyz=np.multiply(scene.ego_history_xyz, 0.5)).save(scenes / "a.npz")

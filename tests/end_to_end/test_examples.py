@@ -145,6 +145,17 @@ def test_cpp_refuses_a_scene_without_frames(cpp, server, tmp_path):
     assert b"wanted a folder per camera, with as many frames in each" in got.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [[sys.executable, EXAMPLES / "http" / "ask.py", "localhost:1"], ["sh", GRPCURL / "request.sh"]],
+    ids=["python", "grpcurl"],
+)
+def test_a_scene_without_frames_is_refused(command, tmp_path):
+    got = run([*command, tmp_path])
+    assert (got.returncode, got.stdout) == (1, b"")
+    assert b"wanted folders camera*, each with as many files *.jpg" in got.stderr
+
+
 def test_cpp_builds_with_cmake(cpp, tmp_path):
     needs("cmake")
     assert run(["cmake", "-S", EXAMPLES / "cpp", "-B", tmp_path]).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 from ..aio import AsyncAlpamayoClient
 from ..checks import check_priority, check_timeout
 from ..connection import Patience
-from ..errors import AlpamayoError, InvalidRequestError, UnavailableError
+from ..errors import AlpamayoError, InvalidRequestError, TimedOutError, UnavailableError
 from ..prediction import Prediction
 from ..scene import Scene
 
@@ -69,6 +69,9 @@ class Asker:
             )
         except UnavailableError:
             raise
+        except TimedOutError as error:
+            self._gone_pause_s(str(error))
+            raise
         except AlpamayoError as error:
             self._gone = None
             if isinstance(error, InvalidRequestError) and _names_one(asking.parameters, str(error)):
@@ -82,6 +85,10 @@ class Asker:
         if FULL in reason or EXPIRED in reason:  # so says a server that is there
             self._gone = None
             return BUSY_PAUSE_S
+        return self._gone_pause_s(reason)
+
+    def _gone_pause_s(self, reason: str) -> float:
+        """Likewise, of a server that does not answer, with or without a word. Raises UnavailableError."""
         self._gone = self._gone or Patience(self._client.url, self._asking.wait_s)
         return self._gone.pause_s(reason)
 

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     evaluate(
         connection(arguments),
         _source(arguments),
-        arguments.output,
+        arguments.output.resolve(),  # or pyarrow takes "a:b" for an address
         asking,
         concurrency=arguments.concurrency,
         worst=arguments.worst,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cameras import CAMERAS
-from ..checks import IMAGE_STARTS, as_array, check_float, check_int
+from ..checks import IMAGE_STARTS, as_array, check_float, check_int, file_bytes
 from ..errors import InvalidRequestError
 from .selection import Times
 
@@ -18,8 +18,8 @@ Image: TypeAlias = bytes | NDArray[np.uint8]
 def check_image(image: Any) -> Image:
     """A copy: a JPEG or PNG file's bytes, or uint8 (3, height, width)."""
     wanted = "wanted a JPEG or PNG file's bytes, or uint8 RGB of shape (3, height, width)"
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        file = bytes(image)
+    file = file_bytes(image)
+    if file is not None:
         if not file.startswith(IMAGE_STARTS):
             raise InvalidRequestError(f"image: got {len(file)} bytes that start with {file[:8].hex(' ')!r}, {wanted}")
         return file

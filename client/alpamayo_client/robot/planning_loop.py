@@ -156,15 +156,18 @@ class PlanningLoop:
         if scene.t0_us == self._asked_t0_us:
             self._count(unchanged=1)
             return
-        await self._cancel()
+        if await self._cancel():  # which may take a while: there may be a newer one
+            return await self._ask(asyncio.get_running_loop().time())
         self._asked_t0_us = scene.t0_us
         self._late_s = now_s + self._budget_s
         self._count(asked=1)
         self._request = asyncio.create_task(self._answer(scene, left_s))
 
-    async def _cancel(self) -> None:
-        if await _stop(self._request):
-            self._count(cancelled=1)
+    async def _cancel(self) -> bool:
+        """Whether there was something to cancel."""
+        cancelled = await _stop(self._request)
+        self._count(cancelled=cancelled)
+        return cancelled
 
     def _left_s(self, scene: Scene) -> float:
         """Until its observation is too old. Raises NoSceneError if it is already."""
