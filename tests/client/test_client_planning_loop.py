@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from alpamayo_client import (
+    AlpamayoClient,
     InvalidRequestError,
     NoPlanError,
     NoSceneError,
@@ -103,6 +104,12 @@ def balanced(counts):
 def differs(counts, **wanted):
     """All others are zero."""
     assert {name: n for name, n in dataclasses.asdict(counts).items() if n} == wanted
+
+
+@pytest.mark.parametrize("client", [None, AlpamayoClient("localhost:8001")])
+def test_a_client_that_cannot_be_awaited(client, camera):
+    with pytest.raises(InvalidRequestError, match=r"client: got .*, wanted an AsyncAlpamayoClient"):
+        PlanningLoop(client, camera(), rate_hz=1, budget_s=1, max_age_s=1)
 
 
 def test_quick_answers_hold_the_rate(camera):

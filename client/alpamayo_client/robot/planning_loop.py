@@ -11,6 +11,7 @@ from typing import Any
 
 from ..aio import AsyncAlpamayoClient
 from ..checks import check_float, check_function, check_int
+from ..client import AlpamayoClient
 from ..errors import InvalidRequestError, NoPlanError, NoSceneError, TimedOutError
 from ..prediction import Prediction
 from ..request import check_options
@@ -60,6 +61,8 @@ class PlanningLoop:
         clock_us: what time it is by the clock of the scenes' t0_us. Without it: microseconds since 1970.
         parameters: of `predict`, such as `num_traj_samples`; `timeout_s` follows from `max_age_s`.
         """
+        if isinstance(client, AlpamayoClient) or not hasattr(client, "predict"):
+            raise InvalidRequestError(f"client: got {type(client).__name__}, wanted an AsyncAlpamayoClient")
         self._client = client
         self._observe = check_function("observe", observe)
         self._period_s = 1 / _check_positive("rate_hz", rate_hz)
