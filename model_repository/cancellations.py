@@ -27,9 +27,9 @@ the length of a step. This is ten times as long: for a queue that someone has ma
 on its way when its caller gives up."""
 
 # Where a bucket is full the oldest goes, so that nobody can keep others from cancelling. It takes eight others of its
-# bucket to push an id out. Who does not know it must send, by arithmetic, 24,000 for one chance in a hundred, 63,000 for
-# one in two. Who is meant looks between two steps, and so long before that, unless it waits in a queue. Who knows the id
-# needs eight that he has searched for; he could as well cancel it.
+# bucket to push an id out. Who does not know it must send, by arithmetic, 24,000 for one chance in a hundred, and
+# 63,000 for one in two. Who is meant looks between two steps, and so long before that, unless it waits in a queue.
+# Who knows the id needs eight that he has searched for; he could as well cancel it.
 _BUCKETS, _PLACES = 8192, 8
 _HASH, _TIME, _CHECKSUM = 32, 8, 8  # bytes
 _PLACE = _HASH + _TIME + _CHECKSUM
