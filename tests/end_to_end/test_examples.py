@@ -159,6 +159,7 @@ def test_a_scene_without_frames_is_refused(command, tmp_path):
 def test_cpp_builds_with_cmake(cpp, tmp_path):
     needs("cmake")
     assert run(["cmake", "-S", EXAMPLES / "cpp", "-B", tmp_path]).returncode == 0
+    assert run(["cmake", "--build", tmp_path]).returncode == 0
 
 
 def grpcurl_request(script: str, *arguments) -> bytes:
