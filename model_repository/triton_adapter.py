@@ -3,6 +3,7 @@
 A copy goes beside every `model.py`.
 """
 
+import json
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,17 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 from cancellations import Cancellations
 from contract import Cancelled, HandOverFailed, InvalidRequest
+from own_server import OwnServer
+from queue_waker import QueueWaker
 from server_stopping import ServerStopping
-from stage_metrics import StageMetrics
+from stage_metrics import StageMetrics, counters
 
 Tensors = dict[str, Any]
 
+KNOCKS = ("1", "3", "2")
+"""Priorities of config.pbtxt in which a knock is tried: the first is answered as soon as the queue is awake, and keeps
+nobody's place for long; the last is what most requests have.
+"""
 MAX_MESSAGE = 600  # characters; up to 12 bytes each in gRPC's trailer, of which clients take 8 KiB
 
 
@@ -62,6 +69,26 @@ def _to_triton(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pb_utils.Tensor(name, value)
     return pb_utils.Tensor.from_dlpack(name, value.__dlpack__())  # a torch tensor, where it lies
+
+
+def queue_waker(args: dict[str, str]) -> QueueWaker:
+    """For a model whose `config.pbtxt` bounds its queue. Without a launcher it wakes nothing."""
+    model, inputs = args["model_name"], json.loads(args["model_config"])["input"]
+    knocks = counters(
+        "alpamayo_queue_knocks_total",
+        "Requests that a model sent itself to wake its queue; Triton counts each as REJECTED",
+        model,
+        "priority",
+        KNOCKS,
+    )
+    server = OwnServer.from_environment()
+    if server is None:
+        return QueueWaker(lambda: 0, lambda: None, lambda _: None)
+    return QueueWaker(
+        lambda: server.requests_waiting(model),
+        lambda: next((it for it in KNOCKS if server.knock(model, inputs, int(it))), None),
+        lambda priority: knocks[priority].increment(1),
+    )
 
 
 def given_up(request: Any, cancellations: Cancellations) -> Callable[[], bool]:

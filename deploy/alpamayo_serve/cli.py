@@ -52,7 +52,8 @@ def main() -> int:
             _refuse(own_flags, extra_flags, "after --")
             # Triton lets the last one win.
             given = [*repository.flags, *extra_flags]
-            defaults, environment = [*DEFAULTS], server.environment
+            defaults = [*DEFAULTS]
+            environment = {**server.environment, **endpoints.own_server(given).environment()}
             if arguments.trace:
                 defaults += tracing(arguments.trace_url, given)
                 environment = {**environment, TRACE_URL: arguments.trace_url, **NO_PROXY}

@@ -7,8 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
+from alpamayo_model_repository.own_server import OwnServer
+
 from alpamayo_serve.errors import LaunchError
 
+HTTP_RESTRICTION = "--http-restricted-api"
 SWITCHED_OFF = ("model-repository", "trace", "logging")
 """What Triton offers on every port and no client of ours needs; trace and log settings name files to write."""
 
@@ -32,6 +35,25 @@ class Endpoints:
             f"--http-port={self.http_port}",
             f"--metrics-port={self.metrics_port}",
         ]
+
+    @property
+    def http(self) -> str:
+        """Where this machine asks over HTTP: host:port."""
+        return f"{self._here}:{self.http_port}"
+
+    @property
+    def metrics(self) -> str:
+        """Where this machine finds the metrics: host:port."""
+        return f"{self._here}:{self.metrics_port}"
+
+    @property
+    def _here(self) -> str:
+        return "127.0.0.1" if self.address == "0.0.0.0" else self.address
+
+    def own_server(self, given: Sequence[str]) -> OwnServer:
+        """For the models of a server with the flags `given`."""
+        name, _, value = _restricted(HTTP_RESTRICTION, given).get("inference", "").partition("=")
+        return OwnServer(self.http, self.metrics, {name: value} if name else {})
 
     def __str__(self) -> str:
         return (
@@ -80,9 +102,15 @@ def restrictions(given: Sequence[str]) -> Iterator[str]:
     is on another machine cannot see the rest.
     """
     nobody = secrets.token_hex(16) + "\n"
-    for flag in ("--grpc-restricted-protocol", "--http-restricted-api"):
-        values = [word.removeprefix(f"{flag}=") for word in given if word.startswith(f"{flag}=")]
-        values += [value for word, value in pairwise(given) if word == flag]
-        own = {name for value in values for name in value.partition(":")[0].split(",")}
+    for flag in ("--grpc-restricted-protocol", HTTP_RESTRICTION):
+        own = _restricted(flag, given)
         if off := [name for name in SWITCHED_OFF if name not in own]:
             yield f"{flag}={','.join(off)}:nobody={nobody}"
+
+
+def _restricted(flag: str, given: Sequence[str]) -> dict[str, str]:
+    """What the flags `given` let only those do who know a header, key=value."""
+    values = [word.removeprefix(f"{flag}=") for word in given if word.startswith(f"{flag}=")]
+    values += [value for word, value in pairwise(given) if word == flag]
+    parts = [value.partition(":") for value in values]
+    return {name: key for names, _, key in parts for name in names.split(",")}

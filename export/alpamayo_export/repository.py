@@ -35,8 +35,8 @@ FLAGS = "tritonserver_flags"
 
 # What every model needs beside its model.py: it must stand on its own.
 _EVERY_MODEL = (
-    *("cancellations.py", "contract.py", "exported_files.py", "server_stopping.py", "stage_metrics.py"),
-    *("stage_spans.py", "triton_adapter.py"),
+    *("cancellations.py", "contract.py", "exported_files.py", "own_server.py", "queue_waker.py"),
+    *("server_stopping.py", "stage_metrics.py", "stage_spans.py", "triton_adapter.py"),
 )
 _SHARED = {
     REASONER: (*_EVERY_MODEL, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),

@@ -1,12 +1,15 @@
 """More requests than can be answered: those that find no place are told at once, and the urgent ones go first."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, Scene, UnavailableError
 from alpamayo_client.evaluation.asking import EXPIRED, FULL
+from alpamayo_model_repository.own_server import OwnServer
 
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
@@ -15,7 +18,9 @@ from .wire import ask, tensors, texts
 
 SCENE = golden_case("greedy")
 REASONER = "alpamayo_reasoner"
+MODELS = (REASONER, "alpamayo_denoiser", "alpamayo_unicycle")
 FAILURE = "nv_inference_request_failure"
+KNOCKS = "alpamayo_queue_knocks_total"
 PLACES = 16  # of each priority: config.pbtxt
 WAIT_S = 120
 URGENT, USUAL, LATER = 1, 2, 3
@@ -56,13 +61,30 @@ def occupied(triton, caller, runs):
     return occupy
 
 
+@pytest.fixture
+def knock(server, triton):
+    """As a model does itself."""
+    own_server = OwnServer(server.http, urlsplit(server.metrics).netloc, {})
+    inputs = {it: triton.get_model_config(it, as_json=True)["config"]["input"] for it in MODELS}
+    return lambda model, priority: own_server.knock(model, inputs[model], priority)
+
+
 def wait_for(caller, *names):
     until(lambda: set(names) <= set(caller.answered), f"answers to {names}")
 
 
+def rejected(server, model=REASONER):
+    return server.metric(FAILURE, model=model, reason="REJECTED")
+
+
+def knocks(server):
+    """That the reasoner sent itself."""
+    return sum(it.value for it in server.scrape() if it.name == KNOCKS and it.labels["model"] == REASONER)
+
+
 def test_what_finds_no_place_is_told_at_once(server, caller, occupied, assert_still_serving):
     waiting = [f"{i} in the queue" for i in range(PLACES)]
-    rejected = server.metric(FAILURE, model=REASONER, reason="REJECTED")
+    before_all = rejected(server)
     with occupied():
         for name in waiting:
             caller.send(name)
@@ -77,7 +99,7 @@ def test_what_finds_no_place_is_told_at_once(server, caller, occupied, assert_st
             client.predict(*SCENE.scene)
         caller.send("urgent", priority=URGENT)  # has places of its own
         until(lambda: server.waiting(REASONER) == PLACES + 1, "the urgent one to wait")
-        assert server.metric(FAILURE, model=REASONER, reason="REJECTED") == rejected
+        assert rejected(server) == before_all
     wait_for(caller, "long", "urgent", *waiting)
     assert [caller.errors[name] for name in ("urgent", *waiting)] == [None] * (PLACES + 1)
     assert_still_serving()
@@ -95,15 +117,57 @@ def test_the_urgent_go_first(server, caller, occupied):
 
 def test_who_has_waited_longer_than_allowed_is_not_worked_on(server, caller, occupied, runs, assert_still_serving):
     with occupied():
-        before, rejected = runs(REASONER), server.metric(FAILURE, model=REASONER, reason="REJECTED")
+        before, in_vain = runs(REASONER), rejected(server) - knocks(server)
         caller.send("impatient", timeout=1)  # microseconds
         until(lambda: server.waiting(REASONER) == 1, "it to wait")
     wait_for(caller, "long", "impatient")
     assert caller.errors["impatient"].status() == "StatusCode.UNAVAILABLE"
     assert EXPIRED in caller.errors["impatient"].message()
     assert runs(REASONER) == before
-    assert server.metric(FAILURE, model=REASONER, reason="REJECTED") == rejected + 1
-    assert_still_serving()
+    assert_still_serving()  # the knocks are counted with the next request
+    until(lambda: rejected(server) - knocks(server) == in_vain + 1, "all knocks to be counted")
+
+
+def test_a_queue_that_sleeps_is_woken(server, caller, occupied, assert_still_serving):
+    """In most rounds Triton's batcher misses a wake-up, and in no round for certain."""
+    before, in_vain = knocks(server), rejected(server) - knocks(server)
+    for attempt in range(20):
+        names = [f"{attempt}, {i}" for i in range(12)]
+        with occupied():
+            for name in names:
+                caller.send(name, parameters=SMALL | {"deadline_ms": 0})
+            until(lambda: server.waiting(REASONER) == 12, "them to wait")
+        wait_for(caller, "long", *names)
+        assert {caller.errors[name].status() for name in names} == {"StatusCode.CANCELLED"}
+        caller.answered.clear()
+        if knocks(server) > before:
+            break
+    assert knocks(server) > before
+    assert_still_serving()  # the knocks are counted with the next request
+    until(lambda: rejected(server) - knocks(server) == in_vain, "each to be refused, and counted once by both")
+
+
+@pytest.mark.parametrize("priority", [URGENT, USUAL, LATER])
+@pytest.mark.parametrize("model", MODELS)
+def test_no_model_works_on_a_knock(server, knock, model, priority, runs):
+    before, rejected_before = runs(model), rejected(server, model)
+    assert knock(model, priority)
+    until(lambda: rejected(server, model) == rejected_before + 1, "it to be refused by the queue")
+    assert runs(model) == before
+
+
+def test_a_knock_needs_a_place(server, caller, occupied, knock):
+    waiting = [f"{i} in the queue" for i in range(PLACES)]
+    with ThreadPoolExecutor(1) as pool:
+        with occupied():
+            for name in waiting:
+                caller.send(name, parameters=SMALL | {"deadline_ms": 0}, priority=URGENT)
+            until(lambda: server.waiting(REASONER) == PLACES, "the queue to be full")
+            assert not knock(REASONER, URGENT)
+            found_a_place = pool.submit(knock, REASONER, LATER)
+            until(lambda: server.waiting(REASONER) == PLACES + 1, "it to wait")
+        assert found_a_place.result(WAIT_S)
+    wait_for(caller, "long", *waiting)
 
 
 def test_beside_one_who_floods_the_urgent_are_answered(server, small_scene, assert_still_serving):

@@ -41,6 +41,8 @@ def test_files(repository):
         "1/exported_files.py",
         "1/cancellations.py",
         "1/contract.py",
+        "1/own_server.py",
+        "1/queue_waker.py",
         "1/server_stopping.py",
         "1/stage_metrics.py",
         "1/stage_spans.py",

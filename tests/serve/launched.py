@@ -72,10 +72,10 @@ def execute(request):
 """
 
 
-def write_repository(folder: Path, *, model: str = "", flags: str = "") -> Path:
-    """One model, `echo`; `model` redefines its initialize() and execute(request)."""
+def write_repository(folder: Path, *, model: str = "", config: str = "", flags: str = "") -> Path:
+    """One model, `echo`; `model` redefines initialize() and execute(request), `config` goes into its config.pbtxt."""
     (folder / "echo" / "1").mkdir(parents=True)
-    (folder / "echo" / "config.pbtxt").write_text(CONFIG)
+    (folder / "echo" / "config.pbtxt").write_text(CONFIG + config)
     (folder / "echo" / "1" / "model.py").write_text(MODEL + model)
     (folder / "alpamayo.json").write_text("{}")
     (folder / "tritonserver_flags").write_text(flags)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 from alpamayo_client import AlpamayoClient, AlpamayoError, InvalidRequestError, Tls, UnavailableError
 from alpamayo_client.cli import main as alpamayo
+from alpamayo_model_repository.own_server import OWN_SERVER, OwnServer
 from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
 from launched import LOOPBACK, listening
 from tritonclient.utils import InferenceServerException
@@ -179,6 +181,27 @@ def test_a_shared_secret(launch, capsys):
     assert "triton-grpc-protocol-key" in capsys.readouterr().err
     assert alpamayo(["metadata", "--url", url, "--header", "triton-grpc-protocol-key=a secret"]) == 1
     assert "unknown model: 'alpamayo'" in capsys.readouterr().err
+    assert launched.stop() == 0, launched.log
+
+
+BOUNDED = """
+dynamic_batching {
+  priority_levels: 3
+  default_priority_level: 2
+  default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true max_queue_size: 16 }
+}
+"""
+
+
+def test_a_shared_secret_does_not_shut_the_models_out(launch):
+    """They ask their own server, to wake its queues."""
+    launched = launch("--", "--http-restricted-api=inference,metadata:key=a secret", config=BOUNDED)
+    assert launched.ports()
+    variables = Path(f"/proc/{launched.stub_of('echo')}/environ").read_text().split("\0")
+    own_server = OwnServer(**json.loads(dict(it.split("=", 1) for it in variables if it)[OWN_SERVER]))
+    x = [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1]}]
+    assert own_server.knock("echo", x, 1)
+    assert not replace(own_server, headers={}).knock("echo", x, 1)
     assert launched.stop() == 0, launched.log
 
 

@@ -21,6 +21,7 @@ from triton_adapter import (
     given_up,
     optional_numpy_input,
     parameters_json,
+    queue_waker,
     respond,
     version_folder,
 )
@@ -69,9 +70,11 @@ class TritonPythonModel:
             tokens = min(USUAL_TOKENS, self.settings.max_kv_tokens)
             example = example_request(self.settings, tokens, trajectories, self.device)
             denoise(self.denoiser.bind(example, recurs=False), example.noise, steps=1)
+        self.queue_waker = queue_waker(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer, self.metrics)
+        with self.queue_waker.executing():
+            return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()

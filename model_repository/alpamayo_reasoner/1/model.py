@@ -23,6 +23,7 @@ from triton_adapter import (
     optional_input,
     optional_numpy_input,
     parameters_json,
+    queue_waker,
     respond,
     version_folder,
 )
@@ -52,9 +53,11 @@ class TritonPythonModel:
             "complete",
             ("true", "false"),
         )
+        self.queue_waker = queue_waker(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer, self.metrics)
+        with self.queue_waker.executing():
+            return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         raise_if_server_stops()

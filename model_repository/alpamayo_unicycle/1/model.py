@@ -7,7 +7,15 @@ import triton_python_backend_utils as pb_utils
 from contract import arrival, parse_parameters
 from exported_files import check_files
 from stage_metrics import StageMetrics, counters
-from triton_adapter import Tensors, numpy_input, optional_numpy_input, parameters_json, respond, version_folder
+from triton_adapter import (
+    Tensors,
+    numpy_input,
+    optional_numpy_input,
+    parameters_json,
+    queue_waker,
+    respond,
+    version_folder,
+)
 from unicycle import UnicycleSettings, predict, warm_up
 
 END_TO_END = "end_to_end"  # from the reasoner's start to the answer; Triton's own metrics have the queue before it
@@ -29,9 +37,11 @@ class TritonPythonModel:
             "within_bounds",
             ("true", "false"),
         )
+        self.queue_waker = queue_waker(args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        return respond(requests, self._answer, self.metrics)
+        with self.queue_waker.executing():
+            return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
         parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
