@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidRequestError
+from .rigid import finite
 
 HISTORY_STEPS = 16
 WAYPOINTS = 64
+MAX_FRAME_OFFSET_MS = 3_600_000
 MAX_TIMEOUT_S = 1e9  # far beyond it, gRPC's own clock overflows
 PRIORITIES = 3
 UINT8 = ("uint8", "torch.uint8")
@@ -91,6 +93,16 @@ def check_encoded_frames(frames: object) -> NDArray[np.object_]:
             if files[i, j] is None:
                 raise InvalidRequestError(f"image_frames[{i}][{j}]: got {type(frame).__name__}, {wanted}")
     return files
+
+
+def check_frame_offsets(frame_offsets_ms: ArrayLike, cameras: int, frames: int) -> NDArray[np.float64]:
+    """(cameras, frames) milliseconds from t0; given (frames,), they are those of every camera."""
+    offsets = finite("frame_offsets_ms", frame_offsets_ms, (frames,), (cameras, frames))
+    if (np.diff(offsets) < 0).any() or np.abs(offsets).max() > MAX_FRAME_OFFSET_MS:
+        raise InvalidRequestError(
+            f"frame_offsets_ms: got {offsets.tolist()}, wanted milliseconds from t0, at most an hour, the oldest first"
+        )
+    return np.broadcast_to(offsets, (cameras, frames)).copy()
 
 
 def check_history(

@@ -12,7 +12,7 @@ from zipfile import is_zipfile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import EncodedFrames, check_frames, check_future, check_history, check_int
+from .checks import EncodedFrames, check_frame_offsets, check_frames, check_future, check_history, check_int
 from .errors import InvalidRequestError
 from .rigid import check_rigid
 
@@ -39,9 +39,13 @@ class Scene:
     """Microseconds of the caller's own clock: with it, a prediction knows its absolute times."""
     ego_to_world: ArrayLike | None = None
     """(4, 4) from the ego frame at t0 to the caller's world frame, metres: with it, a prediction knows its world."""
+    frame_offsets_ms: ArrayLike | None = None
+    """When the frames were taken, milliseconds from t0, oldest first: (cameras, frames), or (frames,) if all cameras
+    agree. For looking at the scene on a timeline: it is not sent.
+    """
 
     def __post_init__(self) -> None:
-        check_frames(self.image_frames, gpu=True)
+        frames = check_frames(self.image_frames, gpu=True)
         check_history(self.ego_history_xyz, self.ego_history_rot)
         if self.ego_future_xyz is not None:
             check_future(self.ego_future_xyz)
@@ -49,6 +53,8 @@ class Scene:
             check_int("t0_us", self.t0_us)
         if self.ego_to_world is not None:
             check_rigid("ego_to_world", self.ego_to_world)
+        if self.frame_offsets_ms is not None:
+            check_frame_offsets(self.frame_offsets_ms, *frames.shape[:2])
 
     def save(self, path: str | Path) -> None:
         """Write an `.npz`; encoded images stay as they are."""
@@ -61,6 +67,8 @@ class Scene:
             arrays["t0_us"] = np.int64(self.t0_us)
         if self.ego_to_world is not None:
             arrays["ego_to_world"] = check_rigid("ego_to_world", self.ego_to_world)
+        if self.frame_offsets_ms is not None:
+            arrays["frame_offsets_ms"] = check_frame_offsets(self.frame_offsets_ms, *frames.shape[:2])
         with open(path, "wb") as file:  # given a name, numpy would append .npz to it
             np.savez(file, **arrays)
 
@@ -77,6 +85,7 @@ class Scene:
                 arrays.get("ego_future_xyz"),
                 check_int("t0_us", arrays["t0_us"][()]) if "t0_us" in arrays else None,
                 arrays.get("ego_to_world"),
+                arrays.get("frame_offsets_ms"),
             )
 
 
@@ -139,6 +148,7 @@ def _part(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
         raise InvalidRequestError(
             f"has {sorted(arrays)} but not {name!r}; a scene has ego_history_xyz, ego_history_rot, image_frames "
-            "(or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us and ego_to_world"
+            "(or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us, ego_to_world and "
+            "frame_offsets_ms"
         )
     return arrays[name]

@@ -20,7 +20,7 @@ from .pictures.animation import save_animation
 from .pictures.sheet import Answered, sheet
 from .report import EXPECTED
 from .road.routes import route
-from .road.scenes import DrivingScene, Split, moment, observe
+from .road.scenes import FRAME_OFFSETS_MS, DrivingScene, Split, moment, observe
 from .road.situations import Situation
 from .served import CHECKPOINT, GIVE_UP_S, ROOT
 
@@ -117,7 +117,13 @@ def drive_a_route(client: AlpamayoClient, path: Path) -> None:
 
 def save_scene(scene: DrivingScene, path: Path) -> None:
     """As the client's scene file."""
-    Scene(scene.image_frames, scene.ego_history_xyz, scene.ego_history_rot, scene.ego_future_xyz).save(path)
+    Scene(
+        scene.image_frames,
+        scene.ego_history_xyz,
+        scene.ego_history_rot,
+        scene.ego_future_xyz,
+        frame_offsets_ms=FRAME_OFFSETS_MS,
+    ).save(path)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,30 @@ def test_time_and_place_round_trip(tmp_path, frames, history):
     np.testing.assert_array_equal(loaded.ego_to_world, pose)
 
 
+@pytest.mark.parametrize("offsets_ms", [(-500, -250.5, 0), [[-500, -250.5, 0], [-450, 20, 20]]])
+def test_frame_times_round_trip(tmp_path, frames, encoded, history, offsets_ms):
+    for images in (frames, encoded):
+        Scene(images, *history, frame_offsets_ms=offsets_ms).save(tmp_path / "scene.npz")
+        loaded = Scene.load(tmp_path / "scene.npz")
+        np.testing.assert_array_equal(loaded.frame_offsets_ms, np.broadcast_to(offsets_ms, (2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("offsets_ms", "message"),
+    [
+        ((-100, 0), r"got shape \(2,\), wanted \(3,\) or \(2, 3\) finite numbers"),
+        ([[-200, -100, 0]], r"got shape \(1, 3\), wanted"),
+        ((-200, np.nan, 0), "wanted .* finite numbers"),
+        (("a", "b", "c"), "wanted .* finite numbers, got"),
+        ((0, -100, -200), r"got \[0.0, -100.0, -200.0\], wanted milliseconds from t0, .* the oldest first"),
+        ((-3_600_001, -100, 0), "at most an hour"),
+    ],
+)
+def test_frame_times_that_are_none(frames, history, offsets_ms, message):
+    with pytest.raises(InvalidRequestError, match=f"frame_offsets_ms: .*{message}"):
+        Scene(frames, *history, frame_offsets_ms=offsets_ms)
+
+
 def test_a_scene_is_checked(frames, history):
     with pytest.raises(InvalidRequestError, match="ego_history_xyz: the last position"):
         Scene(frames, history[0] + 1, history[1])
@@ -52,6 +76,7 @@ def test_a_scene_is_checked(frames, history):
         ({"image_frames": None}, "but not 'encoded_frames'; a scene has .* image_frames"),
         ({"image_frames": np.zeros((2, 2), np.uint8)}, r"image_frames: got uint8 of shape \(2, 2\)"),
         ({"t0_us": np.array([1, 2])}, r"t0_us: got array\(\[1, 2\]\), wanted an integer"),
+        ({"frame_offsets_ms": np.arange(3, 0, -1)}, r"frame_offsets_ms: got \[3.0, 2.0, 1.0\], wanted milliseconds"),
         ({"ego_to_world": np.ones((4, 4))}, "ego_to_world: got .* wanted a rotation"),
         ({"image_frames": np.array([[b"a", b"b"]], dtype=np.object_)}, "not a scene of plain arrays"),
         (

@@ -127,6 +127,7 @@ def test_each_camera_at_its_own_rate_and_phase():
     assert scene.t0_us == T0_US - 12 * MS  # the newest of "slow", which is behind
     assert scene.image_frames[1] == [file("slow -312"), file("slow -212"), file("slow -112"), file("slow -12")]
     assert scene.image_frames[0] == [file("fast -309"), file("fast -210"), file("fast -111"), file("fast -12")]
+    assert scene.frame_offsets_ms.tolist() == [[-297, -198, -99, 0], [-300, -200, -100, 0]]
 
 
 def brute_force(times, wanted, tolerance):

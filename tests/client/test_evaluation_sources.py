@@ -46,8 +46,9 @@ def test_frames_of_a_clip(cache):
 
 def test_between_two_frames_the_older_one_counts(cache):
     source = clips(cache, "one", t0_us=5_132_000)
-    frames = source.load(*source.keys).image_frames
-    assert [dataset.spelled(frame)[1] for frame in frames[0]] == [144, 147, 150, 153]
+    scene = source.load(*source.keys)
+    assert [dataset.spelled(frame)[1] for frame in scene.image_frames[0]] == [144, 147, 150, 153]
+    np.testing.assert_array_equal(scene.frame_offsets_ms, [[-332, -232, -132, -32]] * 4)
 
 
 @pytest.mark.parametrize("t0_us", [5_100_000, 1_537_000])

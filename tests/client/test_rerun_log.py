@@ -16,11 +16,15 @@ from evaluated import predicted
         ({"t0_us": 2**60}, f"t0_us: got {2**60}, wanted microseconds from"),
         ({"world_origin_m": np.eye(4)}, r"world_origin_m: got shape \(4, 4\)"),
         ({"world_origin_m": [0, np.nan, 0]}, "world_origin_m: .*finite"),
+        ({"chosen": (0, 2)}, r"chosen: got \(0, 2\), wanted a tuple \(set, sample\), from \(0, 0\) to \(0, 1\)"),
+        ({"chosen": (0, -1)}, "chosen: got"),
+        ({"chosen": 0}, "chosen: got 0, wanted a tuple"),
+        ({"chosen": (0, "a")}, "chosen: got 'a', wanted an integer"),
     ],
 )
-def test_wrong_times_and_places(scene, tmp_path, given, words):
+def test_wrong_times_places_and_choices(scene, tmp_path, given, words):
     with save_recording(tmp_path / "a.rrd") as recording, pytest.raises(InvalidRequestError, match=words):
-        log_scene(recording, scene, predicted(), **given)
+        log_scene(recording, scene, predicted(samples=2), **given)
 
 
 def test_a_file_that_cannot_be_written(tmp_path, triton, scene, capsys):

@@ -10,7 +10,7 @@ from alpamayo_demo.drive.loop import PLAN_STEPS, Plan
 from alpamayo_demo.drive.planners import ASKED, plan_of
 from alpamayo_demo.road.ego import DT_S, Ego
 from alpamayo_demo.road.render import render
-from alpamayo_demo.road.scenes import FRAME_STEPS, MODEL_CAMERAS, Moment
+from alpamayo_demo.road.scenes import FRAME_OFFSETS_MS, FRAME_STEPS, MODEL_CAMERAS, Moment
 from alpamayo_demo.road.world import World
 from alpamayo_demo.served import GIVE_UP_S
 from end_to_end.live_server import until
@@ -26,7 +26,7 @@ class Robot:
         self.now_us = 1_700_000_000_000_000
         self.buffer = SceneBuffer(
             [camera.name for camera in MODEL_CAMERAS],
-            frame_offsets_ms=[-back * STEP_US / 1000 for back in FRAME_STEPS],
+            frame_offsets_ms=FRAME_OFFSETS_MS,
             clock_us=lambda: self.now_us,
         )
         self.planning: PlanningLoop

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from alpamayo_client import Scene
 from alpamayo_demo.served import CHECKPOINT
 from PIL import Image
 
@@ -48,6 +49,10 @@ def test_the_drive_is_animated_in_real_time(shown):
     with Image.open(path) as animation:
         assert (animation.n_frames, animation.info["duration"]) == (201, 100)
     assert path.stat().st_size < 6e6
+
+
+def test_the_scene_it_leaves_knows_its_frames_times(shown):
+    assert Scene.load(shown.folder / "scene.npz").frame_offsets_ms.tolist() == [[-500, 0]] * 2
 
 
 def test_it_says_what_it_did_and_what_to_do_next(shown):

@@ -18,17 +18,18 @@ CASE = golden_case("sampled")
 ASKED = {"num_traj_samples": 2, "num_traj_sets": 2, "max_generation_length": 8, "inference_steps": 2, "seed": 9}
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in ASKED.items()]
 T0_US = 1_760_000_000_123_456
+OFFSETS_MS = np.array([[-480, 20], [-500.25, 0], [-500, 0]])
 FORWARD_LEFT_UP, RIGHT_FORWARD_UP = [5, 4, 1], [3, 5, 1]  # Rerun's numbers for directions
 TURNED_LEFT = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """The golden one, somewhere in UTM, with a future."""
+    """The golden one, somewhere in UTM, with a future, filmed at the demo's times."""
     future = np.stack([np.arange(1, 65), np.zeros(64), np.zeros(64)], axis=-1)
     ego_to_world = np.eye(4)
     ego_to_world[:3, :3], ego_to_world[:3, 3] = TURNED_LEFT, [691_000.25, 5_335_000.5, 520.0]
-    return Scene(*CASE.scene, future, T0_US, ego_to_world)
+    return Scene(*CASE.scene, future, T0_US, ego_to_world, OFFSETS_MS)
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +112,13 @@ def test_thoughts(recording, prediction):
 
 
 def test_every_image_at_its_time(recording):
-    cameras, frames = CASE["frames"].shape[:2]
-    times_us = [T0_US - 100_000 * age for age in range(frames)][::-1]
+    times_us = T0_US + (OFFSETS_MS * 1000).astype(int)
+    cameras = len(times_us)
     assert [path for path in recording.entities if "cameras" in path] == [f"/cameras/{i}" for i in range(cameras)]
     for camera in range(cameras):
         images = recording.values(f"/cameras/{camera}", "Blob")
-        assert sorted(images) == times_us
-        for frame, time_us in enumerate(times_us):
+        assert sorted(images) == times_us[camera].tolist()
+        for frame, time_us in enumerate(times_us[camera]):
             error = pixels(images[time_us]).astype(int) - CASE["frames"][camera, frame]
             others = pixels(images[time_us]).astype(int) - CASE["frames"][camera, frame - 1]
             assert np.abs(error).mean() < np.abs(others).mean() / 2
@@ -138,13 +139,18 @@ def test_scenes_of_a_drive_in_one_recording(scene, prediction, tmp_path):
     ego_to_world[:3, 3] += [0, 3, 0]
     second = Scene([[image.getvalue()]], *CASE.scene[1:], ego_to_world=ego_to_world)
     origin_m = scene.ego_to_world[:3, 3] + [0, 0, 7]
+    other = next(index for index in np.ndindex(2, 2) if index != prediction.medoid())
     with save_recording(tmp_path / "drive.rrd") as recording:
         log_scene(recording, scene, prediction, world_origin_m=origin_m)
-        log_scene(recording, second, prediction, T0_US + 1_000_000, origin_m)
+        log_scene(recording, second, prediction, T0_US + 1_000_000, origin_m, chosen=other)
         log_scene(recording, second, prediction)  # neither knows a time
     drive = Recording(tmp_path / "drive.rrd")
     positions = {T0_US: [[0, 0, -7]], T0_US + 1_000_000: [[0, 3, -7]]}
     assert drive.values("/world/ego", "Translation3D").items() >= positions.items()
+    assert drive.values("/world/ego/chosen", "Text")[T0_US + 1_000_000] == [f"set {other[0]}, thought {other[1]}"]
+    np.testing.assert_array_equal(
+        drive.strips("/world/ego/chosen", T0_US + 1_000_000)[0], prediction.pred_xyz[0][other]
+    )
     assert len(drive.strips("/world/ego/driven", T0_US)) == 1
     assert len(drive.strips("/world/ego/driven", T0_US + 1_000_000)) == 0
     assert bytes(drive.values("/cameras/0", "Blob")[T0_US + 1_000_000][0]) == image.getvalue()

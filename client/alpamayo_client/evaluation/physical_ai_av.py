@@ -72,20 +72,21 @@ class PhysicalAiAv(Source):
         assert key.t0_us is not None
         try:
             poses = self._poses(key.scene_id, key.t0_us)
-            return Scene(self._frames(key.scene_id, key.t0_us), *poses)
+            frames, offsets_ms = self._frames(key.scene_id, key.t0_us)
+            return Scene(frames, *poses, frame_offsets_ms=offsets_ms)
         except Exception as error:  # a damaged clip fails in as many ways as there are libraries that read it
             raise InvalidRequestError(f"clip {key}: {type(error).__name__}: {error}") from error
 
-    def _frames(self, clip_id: str, t0_us: int) -> NDArray[np.uint8]:
-        """(4, 4, 3, height, width), as they are decoded."""
-        times_us = t0_us + FRAME_OFFSETS_US
-        cameras = []
+    def _frames(self, clip_id: str, t0_us: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """(4, 4, 3, height, width), as they are decoded, and (4, 4) when they were taken: milliseconds from t0."""
+        cameras, offsets_ms = [], []
         for camera in REFERENCE_CAMERAS:
             video = self._dataset.get_clip_feature(clip_id, camera, maybe_stream=True)
-            images, _ = video.decode_images_from_timestamps(times_us)
+            images, times_us = video.decode_images_from_timestamps(t0_us + FRAME_OFFSETS_US)
             video.close()
             cameras.append(images.transpose(0, 3, 1, 2))
-        return np.stack(cameras)
+            offsets_ms.append((times_us - t0_us) / 1000)
+        return np.stack(cameras), np.stack(offsets_ms)
 
     def _poses(self, clip_id: str, t0_us: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """`ego_history_xyz`, `ego_history_rot`, `ego_future_xyz` of a Scene."""

@@ -123,7 +123,7 @@ class SceneBuffer:
 
         Each camera gives the frames nearest to `frame_offsets_ms` from t0, each another one. Poses are
         interpolated at t0-1500, -1400 .. 0 ms (positions linearly, rotations by slerp), never extrapolated. The scene
-        knows its `t0_us` and `ego_to_world`, and so will its prediction.
+        knows its `t0_us` and `ego_to_world`, and so will its prediction; and its `frame_offsets_ms`, as they came.
 
         Raises NoSceneError with everything that is missing, late or stale, in milliseconds.
         """
@@ -136,12 +136,14 @@ class SceneBuffer:
         times_us = dict(zip(names, (times for times, _ in frames), strict=True)) | {"poses": pose_times_us}
         t0_us, problems = choose_t0(times_us, t0_us, self._lag_us)
         images: list[list[Any]] = []
+        offsets_ms = []
         for name, (frame_times_us, values) in zip(names, frames, strict=True):
             picked = nearest_distinct(frame_times_us, t0_us + self._offsets_us, self._tolerance_us)
             if picked is None:
                 problems.setdefault(name, why_not_frames(frame_times_us, t0_us, self._offsets_us, self._tolerance_us))
             else:
                 images.append([values[i] for i in picked])
+                offsets_ms.append((frame_times_us[picked] - t0_us) / 1000)
         if reason := why_not_poses(pose_times_us, t0_us, self._gap_us):
             problems.setdefault("poses", reason)
         if problems:
@@ -150,7 +152,14 @@ class SceneBuffer:
         known_xyz, known_quaternions = (np.array(part) for part in zip(*poses, strict=True))
         xyz, rot, ego_to_world = history_at(t0_us, pose_times_us, known_xyz, known_quaternions)
         encoded = isinstance(images[0][0], bytes)
-        return Scene(images if encoded else np.array(images), xyz, rot, t0_us=t0_us, ego_to_world=ego_to_world)
+        return Scene(
+            images if encoded else np.array(images),
+            xyz,
+            rot,
+            t0_us=t0_us,
+            ego_to_world=ego_to_world,
+            frame_offsets_ms=np.array(offsets_ms),
+        )
 
     def _check_time(self, name: str, timestamp_us: int) -> int:
         time_us = check_int("timestamp_us", timestamp_us)

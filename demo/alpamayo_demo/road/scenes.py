@@ -24,6 +24,7 @@ Random = np.random.Generator
 
 MODEL_CAMERAS: tuple[Camera, ...] = (FRONT_WIDE, FRONT_TELE)
 FRAME_STEPS = (5, 0)  # frames at t0 - 0.5 s and at t0
+FRAME_OFFSETS_MS = tuple(-back * DT_S * 1000 for back in FRAME_STEPS)
 HISTORY_POSES, WAYPOINTS = 16, 64
 MARGIN_STEPS = 5  # the driver is of one mind from 0.5 s before t0 (unless it stands) to 0.5 s after it
 STEPS, LONG_ROAD_STEPS = 130, 500  # that are driven
