@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 import torch
 from alpamayo_client import AlpamayoClient, AlpamayoError
-from alpamayo_export.checkpoint import open_checkpoint
-from alpamayo_export.export import Options, export
-from alpamayo_export.limits import Limits
 from alpamayo_export.repository import FLAGS
 from contract import Parameters
 from cuda_graph import record
@@ -23,19 +20,6 @@ from reasoner.reasoner import Reasoner
 from reasoner.request import ReasonerRequest
 
 GPU = torch.device("cuda")
-
-
-@pytest.fixture(scope="module")
-def exported(checkpoint, tmp_path_factory):
-    """(precision, runner) to the golden checkpoint, exported so for this GPU."""
-
-    def make(precision, runner):
-        output = tmp_path_factory.getbasetemp() / f"gpu-{precision}-{runner}"
-        if not output.exists():
-            export(open_checkpoint(str(checkpoint)), output, Options(precision, runner, Limits()))
-        return output
-
-    return make
 
 
 @pytest.fixture(params=CASES)
