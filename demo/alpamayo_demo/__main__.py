@@ -23,6 +23,7 @@ from .road.routes import route
 from .road.scenes import FRAME_OFFSETS_MS, DrivingScene, Split, moment, observe
 from .road.situations import Situation
 from .served import CHECKPOINT, GIVE_UP_S, ROOT
+from .terminated import cleaning_up_on_sigterm
 
 OUTPUT = ROOT / "out" / "demo"
 SEED, ROUTE, ROUTE_S = 0, 0, 20.0  # of the held-out scenes; of the drive
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help="default: out/demo")
     arguments = parser.parse_args(argv)
     try:
-        show(arguments.checkpoint, arguments.output)
+        with cleaning_up_on_sigterm():
+            show(arguments.checkpoint, arguments.output)
     except subprocess.CalledProcessError as error:  # it has said why
         return int(error.returncode)
     except EXPECTED as error:

@@ -12,6 +12,7 @@ from alpamayo_export.errors import ExportError
 from alpamayo_serve.errors import LaunchError
 
 from .errors import DemoError
+from .terminated import cleaning_up_on_sigterm
 
 EXPECTED = (AlpamayoError, DemoError, ExportError, LaunchError, OSError)
 Result = dict[str, Any]
@@ -22,11 +23,15 @@ def report(program: str, measure: Callable[[], Result], text: Callable[[Result],
 
     Returns:
         The exit status: 0; 1 after one of EXPECTED, 130 after Ctrl-C, with a line on stderr.
+
+    Raises:
+        SystemExit: SIGTERM came; what `measure` began has been ended.
     """
     try:
         if output:  # said before minutes of work, not after
             check_writable(output)
-        measured = measure()
+        with cleaning_up_on_sigterm():
+            measured = measure()
         result = {"gpu": measured["machine"]["gpu"], **measured}  # first: a number without its hardware is none
         if output:
             output.write_text(json.dumps(result, indent=2) + "\n")

@@ -90,7 +90,7 @@ def live_server(
         process.kill()
         process.wait()
         process.stdout.close()
-    assert _left_behind(process.pid) == []
+    assert left_behind(process.pid) == []
     assert list(temporary.iterdir()) == []
     # Every refusal below is an answer; what a stage logs with a traceback is an error that it did not expect.
     assert "Traceback" not in (folder / "log").read_text()
@@ -108,7 +108,7 @@ def _prefix(launcher: int) -> str:
     return f"alpamayo_serve_{launcher}_"
 
 
-def _left_behind(launcher: int) -> list[str]:
+def left_behind(launcher: int) -> list[str]:
     """Shared memory of the launcher's server, and processes that know its name: the server and its stubs."""
     prefix = _prefix(launcher)
     found = [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
