@@ -26,7 +26,7 @@ from .server_info import (
     stage_names,
     times_since,
 )
-from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
+from .shared_memory import Region, may_soon_be_unregistered, registering
 
 Outcome = TypeVar("Outcome")
 
@@ -40,15 +40,7 @@ class AsyncAlpamayoClient(BaseClient[Coroutine[Any, Any, Prediction]]):
     so (or was silent for a second) when the task ends.
     """
 
-    def __init__(
-        self,
-        url: str,
-        tls: Tls | None = None,
-        shared_memory: Kind | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """See AlpamayoClient."""
-        super().__init__(url, headers, shared_memory)
+    def _open(self, tls: Tls | None) -> None:
         self._triton = InferenceServerClient(self.url, **channel(tls))
         self._triton.register_plugin(self._headers)
         self._asking: set[asyncio.Task[InferResult]] = set()

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from numpy.typing import ArrayLike
 
 from .checks import EncodedFrames
-from .connection import Headers, check_url
+from .connection import Headers, Tls, check_url
 from .errors import InvalidRequestError
 from .request import Request, build_request
 from .scene import Scene
@@ -21,12 +21,30 @@ Answer = TypeVar("Answer")
 class BaseClient(ABC, Generic[Answer]):
     """`predict`, up to the network; `Answer` is a Prediction, or what is awaited for one."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None, shared_memory: Kind | None) -> None:
-        """See AlpamayoClient."""
+    def __init__(
+        self,
+        url: str,
+        tls: Tls | None = None,
+        shared_memory: Kind | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connects with the first call. Raises InvalidRequestError.
+
+        url: host:port of the server's gRPC endpoint.
+        tls: without it, the connection is not encrypted.
+        shared_memory: how pixels reach a server on this machine without passing through gRPC: "system" through
+            /dev/shm, "cuda" through GPU 0 (extra `cuda`). Encoded images go through gRPC all the same.
+        headers: sent along with every call, such as {"triton-grpc-protocol-key": "the secret"}.
+        """
         self.url = check_url(url)
         self._headers = Headers(headers or {})
         self._shared = None if shared_memory is None else SharedFrames(shared_memory)
         self._closed = False
+        self._open(tls)
+
+    @abstractmethod
+    def _open(self, tls: Tls | None) -> None:
+        """Triton's client, with the headers, and what is under way: nothing yet."""
 
     def _check_open(self) -> None:
         if self._closed:

@@ -25,7 +25,7 @@ from .server_info import (
     stage_names,
     times_since,
 )
-from .shared_memory import Kind, Region, may_soon_be_unregistered, registering
+from .shared_memory import Region, may_soon_be_unregistered, registering
 
 
 class AlpamayoClient(BaseClient[Prediction]):
@@ -35,22 +35,7 @@ class AlpamayoClient(BaseClient[Prediction]):
     on it too, within a token or an Euler step.
     """
 
-    def __init__(
-        self,
-        url: str,
-        tls: Tls | None = None,
-        shared_memory: Kind | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Connects with the first call. Raises InvalidRequestError.
-
-        url: host:port of the server's gRPC endpoint.
-        tls: without it, the connection is not encrypted.
-        shared_memory: how pixels reach a server on this machine without passing through gRPC: "system" through
-            /dev/shm, "cuda" through GPU 0 (extra `cuda`). Encoded images go through gRPC all the same.
-        headers: sent along with every call, such as {"triton-grpc-protocol-key": "the secret"}.
-        """
-        super().__init__(url, headers, shared_memory)
+    def _open(self, tls: Tls | None) -> None:
         self._triton = InferenceServerClient(self.url, **channel(tls))
         self._triton.register_plugin(self._headers)
         self._ending: set[Future[InferResult]] = set()
