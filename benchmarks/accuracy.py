@@ -9,8 +9,9 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from alpamayo_client import AlpamayoClient, AlpamayoError
@@ -27,26 +28,31 @@ from alpamayo_serve.errors import LaunchError
 from tqdm import tqdm
 
 USUAL = Sampling()
-SWEEPS: dict[str, list[Sampling]] = {
-    "inference_steps": [replace(USUAL, inference_steps=steps) for steps in (2, 3, 5, 10)],
-    "samples": [replace(USUAL, samples=samples) for samples in (1, 3, 6, 12)],
-    "temperature": [replace(USUAL, temperature=temperature) for temperature in (0.0, 0.6, 1.0)],
-    "thinks": [USUAL, replace(USUAL, thinks=False)],
-    "thinks, alone": [replace(USUAL, samples=1), replace(USUAL, samples=1, thinks=False)],
-}
-LABELS = {
-    "inference_steps": "Euler steps",
-    "samples": "K",
-    "temperature": "temperature",
-    "thinks": "thinks",
-    "thinks, alone": "K 1, thinks",
-    "precision": "precision",
-}
 
 
-def attribute(setting: str) -> str:
-    """Of a Sampling, which that setting changes."""
-    return setting.partition(",")[0]
+@dataclass(frozen=True)
+class Sweep:
+    """Values of one field of a Sampling; its other fields are those of `others`."""
+
+    label: str
+    field: str
+    values: tuple[Any, ...]
+    others: Sampling = USUAL
+
+    @property
+    def samplings(self) -> dict[str, Sampling]:
+        """By the value, in words."""
+        return {str(value): replace(self.others, **{self.field: value}) for value in self.values}
+
+
+SWEEPS = {
+    "inference_steps": Sweep("Euler steps", "inference_steps", (2, 3, 5, 10)),
+    "samples": Sweep("K", "samples", (1, 3, 6, 12)),
+    "temperature": Sweep("temperature", "temperature", (0.0, 0.6, 1.0)),
+    "thinks": Sweep("thinks", "thinks", (True, False)),
+    "thinks, alone": Sweep("K 1, thinks", "thinks", (True, False), replace(USUAL, samples=1)),
+}
+PRECISION = "precision"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,23 +82,24 @@ def measure(source: Path, per_situation: int, first_seed: int, command: str) -> 
         about = client.metadata()
         most = about["limits"]["max_trajectories"]
         check_between("samples (the repository's limit is too low)", USUAL.samples, 1, most)
-        wanted = list(dict.fromkeys(it for sweep in SWEEPS.values() for it in sweep if it.samples <= most))
+        swept = (it for sweep in SWEEPS.values() for it in sweep.samplings.values())
+        wanted = list(dict.fromkeys(it for it in swept if it.samples <= most))
         cases = make_cases(Split.HELD_OUT, per_situation, first_seed)
         scored = dict(zip(wanted, drive(client, cases, wanted), strict=True))
     rows = {
-        setting: {str(getattr(it, attribute(setting))): scored[it] for it in sweep if it in scored}
+        setting: {value: scored[it] for value, it in sweep.samplings.items() if it in scored}
         for setting, sweep in SWEEPS.items()
     }
-    if beyond := [str(sampling.samples) for sampling in SWEEPS["samples"] if sampling not in scored]:
+    if beyond := [value for value, it in SWEEPS["samples"].samplings.items() if it not in scored]:
         not_run[f"K {', '.join(beyond)}"] = f"the repository takes {most} trajectories at most"
-    rows["precision"] = {f"{about['precision']} ({about['denoiser']})": scored[USUAL]}
+    rows[PRECISION] = {f"{about['precision']} ({about['denoiser']})": scored[USUAL]}
     if is_repository(source):
         not_run["fp32 against bf16"] = "an exported repository has its precision already; give the checkpoint"
     else:
         for precision in ("fp32", "bf16"):
             try:
                 with served(source, precision, "torch") as client:
-                    (rows["precision"][f"{precision} (torch)"],) = drive(client, cases, [USUAL])
+                    (rows[PRECISION][f"{precision} (torch)"],) = drive(client, cases, [USUAL])
             except (AlpamayoError, LaunchError) as error:  # what was measured before is worth having
                 not_run[f"{precision} (torch)"] = str(error)
     return {
@@ -133,13 +140,14 @@ def table(result: Result) -> str:
     """One row for each value of each setting, all others as usual."""
     header = ["", "minADE@1, m", "minADE@K, m", "ADE of mean, m", "minFDE@K, m", "miss rate@K"]
     header += ["right thought", "thought complete", "mean largest jerk, m/s3", "p50 of a request, ms"]
+    labels = {setting: sweep.label for setting, sweep in SWEEPS.items()} | {PRECISION: "precision"}
     rows = [
-        [f"{LABELS[setting]} {value}", *accuracy_cells(it), f"{it['max_jerk_mps3']:.1f}", f"{1e3 * it['seconds']:.0f}"]
+        [f"{labels[setting]} {value}", *accuracy_cells(it), f"{it['max_jerk_mps3']:.1f}", f"{1e3 * it['seconds']:.0f}"]
         for setting, values in result["rows"].items()
         for value, it in values.items()
     ]
     usual = result["settings"]["usual"]
-    unless = ", ".join(f"{LABELS[name]} {usual[name]}" for name in SWEEPS if name in usual)
+    unless = ", ".join(f"{it.label} {usual[it.field]}" for it in SWEEPS.values() if it.others == USUAL)
     seeds = f"{result['settings']['scenes']} held-out scenes, seeds from {result['settings']['first_seed']}"
     notes = [f"Where a row does not say otherwise: {unless}. {seeds}."]
     notes += [f"{name}: not run: {reason}." for name, reason in result["not_run"].items()]
