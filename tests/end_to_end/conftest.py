@@ -1,5 +1,6 @@
 """One server of the golden checkpoint for all tests of this folder, and what a healthy one answers."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,9 @@ SMALL = {"num_traj_samples": 2, "max_generation_length": 3, "inference_steps": 2
 
 # On two cores 5 s in the reasoner: hot thoughts seldom end.
 LONG_THOUGHTS = {"num_traj_samples": 32, "max_generation_length": 256, "temperature": 100, "top_p": 1.0, "seed": 1}
+LONG = {**LONG_THOUGHTS, "inference_steps": 100}  # on two cores 25 s in the denoiser
+
+PATIENCE_S = 30  # a small request must not wait for a long one that nobody waits for
 
 
 @pytest.fixture
@@ -52,6 +56,12 @@ def runs(server: LiveServer, triton: grpcclient.InferenceServerClient) -> Iterat
     triton.update_log_settings({"log_verbose_level": 1}, headers=LOG_HEADER)
     yield server.runs
     triton.update_log_settings({"log_verbose_level": 0}, headers=LOG_HEADER)
+
+
+@pytest.fixture
+def stopped(server: LiveServer) -> Callable[[str], int]:
+    """How often a stage has stopped working for that reason; its line comes by a way of its own, maybe after all."""
+    return lambda why: len(re.findall(f"stopped working: the request.*{why}", server.log.read_text()))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,21 @@ def ask(
         model, tensors(inputs), parameters=dict(parameters or {}), request_id=request_id, client_timeout=ANSWER_S
     )
     return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+def send(
+    triton: grpcclient.InferenceServerClient,
+    model: str,
+    inputs: Mapping[str, np.ndarray | None],
+    parameters: Mapping[str, Any],
+    **options: Any,
+) -> tuple[Any, Queue]:
+    """Sends without waiting. Returns tritonclient's call, and where (answer, error) will be."""
+    answers: Queue = Queue()
+    call = triton.async_infer(
+        model, tensors(inputs), lambda result, error: answers.put((result, error)), parameters=parameters, **options
+    )
+    return call, answers
 
 
 def assert_same(got: Tensors, wanted: Tensors) -> None:
