@@ -7,6 +7,7 @@ Frame: the rig, which is the ego frame, at t0: the time of the newest camera fra
 """
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -105,10 +106,14 @@ class AlpaSimModel:
             Alpamayo 1 knows no route, and reads the speed off the history.
 
         Raises InvalidRequestError before anything is sent if an image or a pose is missing or at another time, and what
-        `AsyncAlpamayoClient.predict` raises; the others of the batch are then given up. Not to be called where an
-        asyncio loop runs.
+        `AsyncAlpamayoClient.predict` raises; the others of the batch are then given up. Called by a driver that knows a
+        `ModelInputValidationError`, it raises that instead of InvalidRequestError. Not to be called where an asyncio
+        loop runs.
         """
-        return asyncio.run(self._predict([self._arguments(it) for it in prediction_inputs]))
+        try:
+            return asyncio.run(self._predict([self._arguments(it) for it in prediction_inputs]))
+        except InvalidRequestError as error:
+            raise _for_the_driver(error) from error
 
     async def _predict(self, arguments: Sequence[Mapping[str, Any]]) -> list[ModelPrediction]:
         places = asyncio.Semaphore(ASKED_AT_ONCE)
@@ -163,6 +168,12 @@ class AlpaSimModel:
         if len(shapes) > 1:
             raise InvalidRequestError(f"camera_images: got images of {sorted(shapes)}, wanted all of one size")
         return resize_for_model(np.moveaxis(np.array(pixels), -1, 2), self._metadata)
+
+
+def _for_the_driver(error: InvalidRequestError) -> ValueError:
+    """Its own error, if it is there: the one whose words it passes on to the simulator, as FAILED_PRECONDITION."""
+    own = getattr(sys.modules.get("alpasim_driver.models.base"), "ModelInputValidationError", None)
+    return error if own is None else own(str(error))
 
 
 def _host_array(image: Any) -> NDArray[Any]:

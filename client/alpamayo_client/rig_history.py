@@ -24,14 +24,24 @@ def rig_history(poses: Sequence[Any] | None, t0_us: int) -> tuple[Array, Array]:
     Raises InvalidRequestError if one is no pose, and if they do not reach from t0 - 1.5 s to t0 with at most 0.2 s
     between neighbours.
     """
-    by_time = {int(pose.timestamp_us): pose.pose for pose in poses or []}
+    try:
+        by_time = {int(it.timestamp_us): _numbers(it.pose) for it in poses or []}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"ego_pose_history: {error}; wanted AlpaSim's PoseAtTime: timestamp_us, pose.vec (.x, .y, .z), pose.quat "
+            "(.x, .y, .z, .w)"
+        ) from error
     times_us = np.array(sorted(by_time), dtype=np.int64)
     if reason := why_not_poses(times_us, t0_us, MAX_GAP_US):
         raise InvalidRequestError(f"ego_pose_history: t0 is the newest camera frame's, {t0_us} us; {reason}")
     ordered = [by_time[time] for time in times_us.tolist()]
-    xyz = [finite("ego_pose_history: vec", (it.vec.x, it.vec.y, it.vec.z), (3,)) for it in ordered]
-    quaternions = [
-        check_rotation("ego_pose_history: quat", (it.quat.x, it.quat.y, it.quat.z, it.quat.w)) for it in ordered
-    ]
+    xyz = [finite("ego_pose_history: vec", vec, (3,)) for vec, _ in ordered]
+    quaternions = [check_rotation("ego_pose_history: quat", quat) for _, quat in ordered]
     history_xyz, history_rot, _ = history_at(t0_us, times_us, np.array(xyz), np.array(quaternions))
     return history_xyz, history_rot
+
+
+def _numbers(pose: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """(x, y, z) and (x, y, z, w)."""
+    vec, quat = pose.vec, pose.quat
+    return (vec.x, vec.y, vec.z), (quat.x, quat.y, quat.z, quat.w)

@@ -87,3 +87,19 @@ def test_what_is_no_pose_is_refused(xyz, quaternion, words):
     poses[3] = pose_at_time(TIMES_US[3], xyz, quaternion)
     with pytest.raises(InvalidRequestError, match=words):
         rig_history(poses, T0_US)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda pose: setattr(pose.pose, "vec", np.zeros(3)), "'numpy.ndarray' object has no attribute 'x'"),
+        (lambda pose: setattr(pose.pose, "quat", (0, 0, 0, 1)), "'tuple' object has no attribute 'x'"),
+        (lambda pose: delattr(pose, "pose"), "no attribute 'pose'"),
+        (lambda pose: setattr(pose, "timestamp_us", None), "NoneType"),
+    ],
+)
+def test_poses_of_another_form_are_refused(spoil, words):
+    poses = [on_a_circle(time) for time in TIMES_US]
+    spoil(poses[3])
+    with pytest.raises(InvalidRequestError, match=rf"ego_pose_history: .*{words}.*; wanted AlpaSim's PoseAtTime: "):
+        rig_history(poses, T0_US)

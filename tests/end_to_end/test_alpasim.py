@@ -201,6 +201,21 @@ def test_inputs_that_lack_something_are_refused(server, asked, spoil, words):
         make(server).predict_batch([asked, spoil(asked)])
 
 
+def test_a_driver_that_knows_an_error_for_refusals_gets_that(server, asked, monkeypatch):
+    class ModelInputValidationError(ValueError):
+        """As in AlpaSim's newer versions."""
+
+    driver = SimpleNamespace(ModelInputValidationError=ModelInputValidationError)
+    monkeypatch.setitem(sys.modules, "alpasim_driver.models.base", driver)
+    with pytest.raises(ModelInputValidationError, match=r"ego_pose_history: .*wanted t0-1500"):
+        make(server).predict(with_few_poses(asked))
+    with pytest.raises(ModelInputValidationError, match="num_traj_samples"):
+        make(server, samples=1000).predict(asked)
+    monkeypatch.setitem(sys.modules, "alpasim_driver.models.base", SimpleNamespace())  # as in older ones
+    with pytest.raises(InvalidRequestError):
+        make(server).predict(with_few_poses(asked))
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
