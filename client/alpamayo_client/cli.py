@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -21,10 +23,23 @@ from .text import printable, reasoning_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: the server or a file failed, with one line on stderr; 2: wrong usage."""
+    """0: done; 1: the server or a file failed, with one line on stderr; 2: wrong usage; 141: nobody reads stdout."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        return 128 + signal.SIGPIPE  # as of any program in `program | head`
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
+    except BrokenPipeError:
+        raise
     except (AlpamayoError, ImportError, OSError) as error:
         print(f"alpamayo: {printable(str(error))}", file=sys.stderr)
         return 1

@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import grpc
 import numpy as np
@@ -79,3 +83,14 @@ def test_wrong_usage(capsys, arguments):
         main(arguments)
     assert stopped.value.code == 2
     assert "error: " in capsys.readouterr().err
+
+
+def test_nobody_who_reads(triton):
+    """As in `alpamayo metadata | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from alpamayo_client.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "metadata", "--url", triton.url]
+    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
