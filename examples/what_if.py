@@ -17,11 +17,13 @@ THOUGHTS = [
 
 def main(url: str, folder: Path, picture: str) -> None:
     """Asks about the scene, prints the distances between the outcomes, and draws them."""
-    cameras = [
-        [file.read_bytes() for file in sorted(camera.glob("*.jpg"))] for camera in sorted(folder.glob("camera*"))
-    ]
+    cameras = {
+        camera.name: [file.read_bytes() for file in sorted(camera.glob("*.jpg"))]
+        for camera in sorted(folder.glob("camera*"))
+    }
     names = ("ego_history_xyz", "ego_history_rot", "ego_future_xyz")
-    scene = Scene(cameras, *(np.array(json.loads((folder / f"{name}.json").read_text())) for name in names))
+    arrays = (np.array(json.loads((folder / f"{name}.json").read_text())) for name in names)
+    scene = Scene(list(cameras.values()), *arrays, camera_names=list(cameras))
     with AlpamayoClient(url) as client:
         client.wait_until_ready()
         comparison = compare(client, scene, THOUGHTS, seed=1)

@@ -105,6 +105,15 @@ def check_frame_offsets(frame_offsets_ms: ArrayLike, cameras: int, frames: int) 
     return np.broadcast_to(offsets, (cameras, frames)).copy()
 
 
+def check_camera_names(camera_names: Sequence[str], cameras: int) -> tuple[str, ...]:
+    """A name for each camera."""
+    if not _is_list(camera_names) or not all(isinstance(name, str) for name in camera_names):
+        raise InvalidRequestError(f"camera_names: got {_kind_of(camera_names)}, wanted a list of str")
+    if len(camera_names) != cameras:
+        raise InvalidRequestError(f"camera_names: got {list(camera_names)}, wanted one for each of {cameras} cameras")
+    return tuple(camera_names)
+
+
 def check_history(
     ego_history_xyz: ArrayLike, ego_history_rot: ArrayLike
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

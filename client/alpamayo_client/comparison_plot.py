@@ -5,17 +5,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .plot import CHARTS_IN, LINE_IN, MARGINS_IN, WIDTH_IN, save_figure, thought_lines  # first: it names the extra
+from .plot import laid_out, save_figure, thought_lines  # first: it names the extra
 from .what_if import Comparison
 
 # isort: split
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 
-from .panels import INK, draw_from_above, draw_speed, draw_thoughts
-
-MATRIX_IN = 3.4
+from .panels import INK
 
 
 def save_picture(path: str | Path, comparison: Comparison) -> None:
@@ -24,21 +21,15 @@ def save_picture(path: str | Path, comparison: Comparison) -> None:
 
 
 def _draw(comparison: Comparison) -> Figure:
-    scene, prediction = comparison.scene, comparison.prediction
-    lines = thought_lines(prediction)
-    heights = [MATRIX_IN, CHARTS_IN, (len(lines) + 1) * LINE_IN]
-    figure = Figure((WIDTH_IN, sum(heights) + MARGINS_IN), dpi=100)
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     given = len(comparison.thoughts) - 1
     words = f"What if: the model's own thought (0) and {given} given {'one' if given == 1 else 'ones'}"
-    figure.suptitle(f"{words}   ·   seed {prediction.seed}", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    halves = GridSpec(1, 2, figure, width_ratios=[1, 1.9])
-    draw_from_above(figure.add_subplot(halves[0]), scene, prediction)
-    panels = halves[1].subgridspec(3, 1, height_ratios=heights)
-    _draw_distances(figure.add_subplot(panels[0]), comparison.distances_m)
-    draw_speed(figure.add_subplot(panels[1]), scene, prediction)
-    draw_thoughts(figure.add_subplot(panels[2]), _numbered(lines))
-    return figure
+    title = f"{words}   ·   seed {comparison.prediction.seed}"
+    lines = _numbered(thought_lines(comparison.prediction))
+
+    def draw_other(axes: Axes) -> None:
+        _draw_distances(axes, comparison.distances_m)
+
+    return laid_out(title, comparison.scene, comparison.prediction, lines, draw_other)
 
 
 def _numbered(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -61,4 +52,5 @@ def _draw_distances(axes: Axes, apart_m: NDArray[np.float64]) -> None:
     axes.set_xticks(range(n), names)
     axes.set_yticks(range(n), names)
     axes.grid(visible=False)
-    axes.set(title="Metres between the outcomes of two thoughts, mean over 6.4 s")
+    axes.set_anchor("W")
+    axes.set(title="Metres between two outcomes, mean over 6.4 s")

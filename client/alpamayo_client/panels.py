@@ -39,10 +39,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw_camera(axes: Axes, camera: int, image: NDArray[np.uint8]) -> None:
+def draw_camera(axes: Axes, name: str, image: NDArray[np.uint8]) -> None:
     """`image`: (height, width, 3) RGB."""
     axes.imshow(image)
-    axes.set_title(f"camera {camera} at t0", fontweight="normal", fontsize=9)
+    axes.set_title(f"{name} at t0", fontweight="normal", fontsize=9, parse_math=False)
     axes.set_anchor("W")
     axes.axis("off")
 

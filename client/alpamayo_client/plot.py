@@ -19,6 +19,7 @@ from .text import printable, wrapped
 try:
     import matplotlib
     import PIL.Image
+    from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import findfont, get_font
@@ -28,7 +29,7 @@ except ImportError as error:
 
 from .panels import FONT, STYLE, draw_camera, draw_curvature, draw_from_above, draw_speed, draw_thoughts
 
-WIDTH_IN, CAMERAS_IN, CHARTS_IN, LINE_IN, MARGINS_IN = 15.0, 1.75, 3.2, 0.19, 1.3
+WIDTH_IN, RIGHT_IN, TALLEST_CAMERA_IN, CHARTS_IN, LINE_IN, MARGINS_IN = 15.0, 9.8, 3.0, 3.2, 0.19, 1.3
 CAMERAS_PER_ROW = 4
 CHARACTERS_PER_LINE = 126
 MAX_LINES = 18
@@ -55,22 +56,40 @@ def save_figure(path: str | Path | BinaryIO, draw_it: Callable[[], Figure]) -> N
 
 def draw(scene: Scene, prediction: Prediction) -> Figure:
     """The panels and their places."""
-    images, lines = newest_images(scene), thought_lines(prediction)
-    rows = -(-len(images) // CAMERAS_PER_ROW)
-    heights = [rows * CAMERAS_IN, CHARTS_IN, (len(lines) + 1) * LINE_IN]
+
+    def draw_other(axes: Axes) -> None:
+        draw_curvature(axes, prediction)
+
+    return laid_out(headline(scene, prediction), scene, prediction, thought_lines(prediction), draw_other)
+
+
+def laid_out(
+    title: str, scene: Scene, prediction: Prediction, lines: list[tuple[int, str]], draw_other: Callable[[Axes], None]
+) -> Figure:
+    """The trajectories from above; beside them the cameras, the speed and another chart, and the thoughts.
+
+    `lines`: of the thoughts, (sample, text).
+    """
+    images = newest_images(scene)
+    columns = min(len(images), CAMERAS_PER_ROW)
+    rows = -(-len(images) // columns)
+    tallest = max(height / width for height, width, _ in (image.shape for image in images))
+    camera_in = min(RIGHT_IN / columns * tallest, TALLEST_CAMERA_IN) + LINE_IN
+    heights = [rows * camera_in, CHARTS_IN, (len(lines) + 1) * LINE_IN]
     figure = Figure((WIDTH_IN, sum(heights) + MARGINS_IN), dpi=100)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
-    figure.suptitle(headline(scene, prediction), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
 
-    halves = GridSpec(1, 2, figure, width_ratios=[1, 1.9])
+    halves = GridSpec(1, 2, figure, width_ratios=[WIDTH_IN - RIGHT_IN, RIGHT_IN])
     draw_from_above(figure.add_subplot(halves[0]), scene, prediction)
     panels = halves[1].subgridspec(3, 1, height_ratios=heights)
-    cells = panels[0].subgridspec(rows, min(len(images), CAMERAS_PER_ROW))
+    cells = panels[0].subgridspec(rows, columns)
+    names = scene.camera_names or [f"camera {i}" for i in range(len(images))]
     for i, image in enumerate(images):
-        draw_camera(figure.add_subplot(cells[i]), i, image)
+        draw_camera(figure.add_subplot(cells[i]), shown(names[i]), image)
     charts = panels[1].subgridspec(1, 2)
     draw_speed(figure.add_subplot(charts[0]), scene, prediction)
-    draw_curvature(figure.add_subplot(charts[1]), prediction)
+    draw_other(figure.add_subplot(charts[1]))
     draw_thoughts(figure.add_subplot(panels[2]), lines)
     return figure
 
@@ -96,15 +115,20 @@ def headline(scene: Scene, prediction: Prediction) -> str:
 
 def thought_lines(prediction: Prediction) -> list[tuple[int, str]]:
     """(sample, line): the thoughts, shortened so that they fit the picture."""
-    glyphs = get_font(findfont(FONT))
     thoughts = prediction.cot[0, 0]
-    shown = thoughts if len(thoughts) <= MAX_LINES else thoughts[: MAX_LINES - 1]
+    first = thoughts if len(thoughts) <= MAX_LINES else thoughts[: MAX_LINES - 1]
     lines = []
-    for sample, thought in enumerate(shown):
-        text = printable(thought, lambda character: glyphs.get_char_index(ord(character)) != 0) or "(empty)"
+    for sample, thought in enumerate(first):
+        text = shown(thought) or "(empty)"
         if not prediction.reasoning_complete[0, 0, sample]:
             text = "[cut off] " + text
-        lines += [(sample, line) for line in wrapped(text, CHARACTERS_PER_LINE, MAX_LINES // len(shown))]
-    if len(shown) < len(thoughts):
-        lines.append((len(shown), f"… and {len(thoughts) - len(shown)} more"))
+        lines += [(sample, line) for line in wrapped(text, CHARACTERS_PER_LINE, MAX_LINES // len(first))]
+    if len(first) < len(thoughts):
+        lines.append((len(first), f"… and {len(thoughts) - len(first)} more"))
     return lines
+
+
+def shown(text: str) -> str:
+    """One line of what the pictures' font has."""
+    glyphs = get_font(findfont(FONT))
+    return printable(text, lambda character: glyphs.get_char_index(ord(character)) != 0)

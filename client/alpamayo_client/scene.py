@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,15 @@ from zipfile import is_zipfile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import EncodedFrames, check_frame_offsets, check_frames, check_future, check_history, check_int
+from .checks import (
+    EncodedFrames,
+    check_camera_names,
+    check_frame_offsets,
+    check_frames,
+    check_future,
+    check_history,
+    check_int,
+)
 from .errors import InvalidRequestError
 from .rigid import check_rigid
 
@@ -43,6 +51,8 @@ class Scene:
     """When the frames were taken, milliseconds from t0, oldest first: (cameras, frames), or (frames,) if all cameras
     agree. For looking at the scene on a timeline: it is not sent.
     """
+    camera_names: Sequence[str] | None = None
+    """One for each camera, for pictures."""
 
     def __post_init__(self) -> None:
         frames = check_frames(self.image_frames, gpu=True)
@@ -55,6 +65,8 @@ class Scene:
             check_rigid("ego_to_world", self.ego_to_world)
         if self.frame_offsets_ms is not None:
             check_frame_offsets(self.frame_offsets_ms, *frames.shape[:2])
+        if self.camera_names is not None:
+            check_camera_names(self.camera_names, frames.shape[0])
 
     def save(self, path: str | Path) -> None:
         """Write an `.npz`; encoded images stay as they are."""
@@ -69,6 +81,8 @@ class Scene:
             arrays["ego_to_world"] = check_rigid("ego_to_world", self.ego_to_world)
         if self.frame_offsets_ms is not None:
             arrays["frame_offsets_ms"] = check_frame_offsets(self.frame_offsets_ms, *frames.shape[:2])
+        if self.camera_names is not None:
+            arrays["camera_names"] = np.array(self.camera_names, dtype=np.str_)
         with open(path, "wb") as file:  # given a name, numpy would append .npz to it
             np.savez(file, **arrays)
 
@@ -86,6 +100,7 @@ class Scene:
                 check_int("t0_us", arrays["t0_us"][()]) if "t0_us" in arrays else None,
                 arrays.get("ego_to_world"),
                 arrays.get("frame_offsets_ms"),
+                arrays["camera_names"].tolist() if "camera_names" in arrays else None,
             )
 
 
@@ -148,7 +163,7 @@ def _part(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
         raise InvalidRequestError(
             f"has {sorted(arrays)} but not {name!r}; a scene has ego_history_xyz, ego_history_rot, image_frames "
-            "(or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us, ego_to_world and "
-            "frame_offsets_ms"
+            "(or encoded_frames and encoded_lengths) and, if known, ego_future_xyz, t0_us, ego_to_world, "
+            "frame_offsets_ms and camera_names"
         )
     return arrays[name]

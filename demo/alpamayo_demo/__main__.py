@@ -20,7 +20,7 @@ from .pictures.animation import save_animation
 from .pictures.sheet import Answered, sheet
 from .report import EXPECTED
 from .road.routes import route
-from .road.scenes import FRAME_OFFSETS_MS, DrivingScene, Split, moment, observe
+from .road.scenes import FRAME_OFFSETS_MS, MODEL_CAMERAS, DrivingScene, Split, moment, observe
 from .road.situations import Situation
 from .served import CHECKPOINT, GIVE_UP_S, ROOT
 from .terminated import cleaning_up_on_sigterm
@@ -125,6 +125,7 @@ def save_scene(scene: DrivingScene, path: Path) -> None:
         scene.ego_history_rot,
         scene.ego_future_xyz,
         frame_offsets_ms=FRAME_OFFSETS_MS,
+        camera_names=[camera.name for camera in MODEL_CAMERAS],
     ).save(path)
 
 

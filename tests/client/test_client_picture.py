@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -64,6 +65,17 @@ def test_what_is_drawn(scene):
     np.testing.assert_allclose(speed.lines[0].get_ydata(), 9.0, rtol=1e-5)
     assert len(curvature.lines) == 2 * 3 + 1
     assert [text.get_text() for text in reasoning.texts] == ["Thought 0.", "Thought 1.", "Thought 2."]
+
+
+def test_cameras_have_their_names_and_fill_their_row(scene):
+    """The scene's two are 48 x 32; thirteen are in rows of four."""
+    figure = draw(replace(scene, camera_names=["front $wide$", "a\x1bb"]), predict())
+    figure.draw_without_rendering()
+    _, *cameras, _, _, _ = figure.axes
+    assert [axes.get_title() for axes in cameras] == ["front $wide$ at t0", f"a{NOT_SHOWN}b at t0"]
+    assert all(axes.get_window_extent().width > 400 for axes in cameras)
+    many = replace(scene, image_frames=[scene.image_frames[0]] * 13)
+    assert len(draw(many, predict()).axes) == 13 + 4
 
 
 def test_many_long_thoughts_are_shortened_and_cut_off_ones_marked():

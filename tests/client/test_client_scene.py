@@ -58,6 +58,24 @@ def test_frame_times_that_are_none(frames, history, offsets_ms, message):
         Scene(frames, *history, frame_offsets_ms=offsets_ms)
 
 
+def test_camera_names_round_trip(tmp_path, frames, history):
+    Scene(frames, *history, camera_names=("front", "größer")).save(tmp_path / "scene.npz")
+    assert Scene.load(tmp_path / "scene.npz").camera_names == ["front", "größer"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["front"], r"got \['front'\], wanted one for each of 2 cameras"),
+        ("ab", "got str, wanted a list of str"),
+        ([1, 2], "got list of int, wanted a list of str"),
+    ],
+)
+def test_camera_names_that_are_none(frames, history, names, message):
+    with pytest.raises(InvalidRequestError, match=f"camera_names: {message}"):
+        Scene(frames, *history, camera_names=names)
+
+
 def test_a_scene_is_checked(frames, history):
     with pytest.raises(InvalidRequestError, match="ego_history_xyz: the last position"):
         Scene(frames, history[0] + 1, history[1])
@@ -77,6 +95,7 @@ def test_a_scene_is_checked(frames, history):
         ({"image_frames": np.zeros((2, 2), np.uint8)}, r"image_frames: got uint8 of shape \(2, 2\)"),
         ({"t0_us": np.array([1, 2])}, r"t0_us: got array\(\[1, 2\]\), wanted an integer"),
         ({"frame_offsets_ms": np.arange(3, 0, -1)}, r"frame_offsets_ms: got \[3.0, 2.0, 1.0\], wanted milliseconds"),
+        ({"camera_names": np.array(1)}, "camera_names: got int, wanted a list of str"),
         ({"ego_to_world": np.ones((4, 4))}, "ego_to_world: got .* wanted a rotation"),
         ({"image_frames": np.array([[b"a", b"b"]], dtype=np.object_)}, "not a scene of plain arrays"),
         (

@@ -31,6 +31,7 @@ def test_the_newest_scene():
     scene = full().scene()
     assert scene.t0_us == T0_US
     assert type(scene.t0_us) is int
+    assert scene.camera_names == ["left", "right"]
     assert scene.image_frames == [[file(f"{c} {ms}") for ms in (-300, -200, -100, 0)] for c in ("left", "right")]
 
 
@@ -125,6 +126,7 @@ def test_pixels_are_copied_and_stacked():
         buffer.push_frame(camera, T0_US + ms * MS, image)
     frames = buffer.scene().image_frames
     assert frames.shape == (3, 4, 3, 32, 48)
+    assert buffer.scene().camera_names == ["camera 0", "camera 2", "camera 6"]
     assert frames[:, :, 0, 0, 0].tolist() == [[3, 2, 1, 0], [23, 22, 21, 20], [63, 62, 61, 60]]
 
 

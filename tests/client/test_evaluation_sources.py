@@ -36,6 +36,7 @@ def test_frames_of_a_clip(cache):
     frames = source.load(*source.keys).image_frames
     assert frames.shape == (4, 4, 3, dataset.HEIGHT, dataset.WIDTH)
     assert frames.dtype == np.uint8
+    assert source.load(*source.keys).camera_names == dataset.CAMERAS
     # 30 frames a second: at 4.8, 4.9, 5.0 and 5.1 s
     assert [[dataset.spelled(frame) for frame in camera] for camera in frames] == [
         [(camera, number) for number in (144, 147, 150, 153)] for camera in range(4)

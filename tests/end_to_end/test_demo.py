@@ -51,8 +51,10 @@ def test_the_drive_is_animated_in_real_time(shown):
     assert path.stat().st_size < 6e6
 
 
-def test_the_scene_it_leaves_knows_its_frames_times(shown):
-    assert Scene.load(shown.folder / "scene.npz").frame_offsets_ms.tolist() == [[-500, 0]] * 2
+def test_the_scene_it_leaves_knows_its_cameras_and_its_frames_times(shown):
+    scene = Scene.load(shown.folder / "scene.npz")
+    assert scene.camera_names == ["front wide", "front tele"]
+    assert scene.frame_offsets_ms.tolist() == [[-500, 0]] * 2
 
 
 def test_it_says_what_it_did_and_what_to_do_next(shown):

@@ -5,12 +5,21 @@ import sys
 
 import numpy as np
 import pytest
-from alpamayo_client import AsyncAlpamayoClient, InvalidRequestError, Scene, TimedOutError, compare, compare_async
+from alpamayo_client import (
+    AsyncAlpamayoClient,
+    InvalidRequestError,
+    Scene,
+    TimedOutError,
+    compare,
+    compare_async,
+    comparison_plot,
+)
 from PIL import Image
 
 from .golden_case import golden_case
 
-SCENE = Scene(*golden_case("sampled").scene)
+CASE = golden_case("sampled")
+SCENE = Scene(*CASE.scene)
 THOUGHTS = ["Slow down.", "Turn left.", "Slow down."]
 
 
@@ -58,6 +67,19 @@ def test_a_picture(comparison, tmp_path):
     with Image.open(tmp_path / "what_if.png") as picture:
         assert picture.width == 1500
         assert len(picture.convert("RGB").getcolors(2**24)) > 100
+
+
+def test_what_is_drawn(comparison):
+    figure = comparison_plot._draw(comparison)
+    titles = [axes.get_title() for axes in figure.axes]
+    cameras = [f"camera {i} at t0" for i in range(len(CASE["frames"]))]
+    assert titles[:1] + titles[-3:] == [
+        "From above",
+        "Speed (m/s)",
+        "Metres between two outcomes, mean over 6.4 s",
+        "Reasoning",
+    ]
+    assert titles[1:-3] == cameras
 
 
 def test_a_picture_of_no_format(comparison, tmp_path):

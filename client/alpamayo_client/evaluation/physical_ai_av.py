@@ -73,7 +73,7 @@ class PhysicalAiAv(Source):
         try:
             poses = self._poses(key.scene_id, key.t0_us)
             frames, offsets_ms = self._frames(key.scene_id, key.t0_us)
-            return Scene(frames, *poses, frame_offsets_ms=offsets_ms)
+            return Scene(frames, *poses, frame_offsets_ms=offsets_ms, camera_names=REFERENCE_CAMERAS)
         except Exception as error:  # a damaged clip fails in as many ways as there are libraries that read it
             raise InvalidRequestError(f"clip {key}: {type(error).__name__}: {error}") from error
 

@@ -123,7 +123,8 @@ class SceneBuffer:
 
         Each camera gives the frames nearest to `frame_offsets_ms` from t0, each another one. Poses are
         interpolated at t0-1500, -1400 .. 0 ms (positions linearly, rotations by slerp), never extrapolated. The scene
-        knows its `t0_us` and `ego_to_world`, and so will its prediction; and its `frame_offsets_ms`, as they came.
+        knows its `t0_us` and `ego_to_world`, and so will its prediction; and its `frame_offsets_ms`,
+        as they came, and `camera_names`.
 
         Raises NoSceneError with everything that is missing, late or stale, in milliseconds.
         """
@@ -159,6 +160,7 @@ class SceneBuffer:
             t0_us=t0_us,
             ego_to_world=ego_to_world,
             frame_offsets_ms=np.array(offsets_ms),
+            camera_names=[it if isinstance(it, str) else f"camera {it}" for it in self.cameras],
         )
 
     def _check_time(self, name: str, timestamp_us: int) -> int:
