@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -99,7 +100,7 @@ def draw_thoughts(axes: Axes, lines: list[tuple[int, str]]) -> None:
     axes.axis("off")
     for row, (sample, line) in enumerate(lines):
         if row == 0 or lines[row - 1][0] != sample:
-            axes.plot(0.006, row + 0.5, "s", color=_color(sample), markersize=7, clip_on=False)
+            axes.plot(0.006, row + 0.5, "s", color=color_of(sample), markersize=7, clip_on=False)
         # A model's dollar signs are not mathematics.
         axes.text(0.02, row + 0.5, line, va="center_baseline", parse_math=False, clip_on=True)
 
@@ -114,11 +115,11 @@ def _trajectories(prediction: Prediction) -> Iterator[tuple[tuple[int, ...], dic
     """((set, sample), line style): a colour per thought, dotted outside the checkpoint's bounds."""
     for index in np.ndindex(prediction.cot.shape[1:]):
         dots = "-" if prediction.within_bounds[0][index] else ":"
-        yield index, {**PREDICTED, "color": _color(index[1]), "linestyle": dots}
+        yield index, {**PREDICTED, "color": color_of(index[1]), "linestyle": dots}
 
 
 def _legend(scene: Scene, prediction: Prediction) -> list[Line2D]:
-    predicted = {**PREDICTED, "color": _color(0)}
+    predicted = {**PREDICTED, "color": color_of(0)}
     entries = [Line2D([], [], label="history, 1.5 s", **HISTORY), Line2D([], [], label="predicted, 6.4 s", **predicted)]
     if not prediction.within_bounds.all():
         entries.append(Line2D([], [], label="predicted, out of bounds", **{**predicted, "linestyle": ":"}))
@@ -131,5 +132,6 @@ def _from_origin(xyz: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([np.zeros((1, 3), xyz.dtype), xyz])
 
 
-def _color(sample: int) -> Any:
-    return matplotlib.colormaps["tab10"](sample % 10)
+def color_of(sample: int) -> str:
+    """#rrggbb of a thought's trajectories."""
+    return to_hex(matplotlib.colormaps["tab10"](sample % 10))

@@ -35,13 +35,15 @@ CHARACTERS_PER_LINE = 126
 MAX_LINES = 18
 
 
-def save_picture(path: str | Path | BinaryIO, scene: Scene, prediction: Prediction) -> None:
+def save_picture(
+    path: str | Path | BinaryIO, scene: Scene, prediction: Prediction, *, with_thoughts: bool = True
+) -> None:
     """Cameras, trajectories from above, speed and curvature over time, the thoughts; 1500 pixels wide.
 
     The format is what the file's name ends in, such as .png; an open file gets a PNG. Raises InvalidRequestError for an
     ending that is no format, OSError.
     """
-    save_figure(path, lambda: draw(scene, prediction))
+    save_figure(path, lambda: draw(scene, prediction, with_thoughts=with_thoughts))
 
 
 def save_figure(path: str | Path | BinaryIO, draw_it: Callable[[], Figure]) -> None:
@@ -54,13 +56,14 @@ def save_figure(path: str | Path | BinaryIO, draw_it: Callable[[], Figure]) -> N
         draw_it().savefig(path)
 
 
-def draw(scene: Scene, prediction: Prediction) -> Figure:
+def draw(scene: Scene, prediction: Prediction, *, with_thoughts: bool = True) -> Figure:
     """The panels and their places."""
 
     def draw_other(axes: Axes) -> None:
         draw_curvature(axes, prediction)
 
-    return laid_out(headline(scene, prediction), scene, prediction, thought_lines(prediction), draw_other)
+    lines = thought_lines(prediction) if with_thoughts else []
+    return laid_out(headline(scene, prediction), scene, prediction, lines, draw_other)
 
 
 def laid_out(
@@ -68,21 +71,21 @@ def laid_out(
 ) -> Figure:
     """The trajectories from above; beside them the cameras, the speed and another chart, and the thoughts.
 
-    `lines`: of the thoughts, (sample, text).
+    `lines`: of the thoughts, (sample, text); none: they have no panel.
     """
     images = newest_images(scene)
     columns = min(len(images), CAMERAS_PER_ROW)
     rows = -(-len(images) // columns)
     tallest = max(height / width for height, width, _ in (image.shape for image in images))
     camera_in = min(RIGHT_IN / columns * tallest, TALLEST_CAMERA_IN) + LINE_IN
-    heights = [rows * camera_in, CHARTS_IN, (len(lines) + 1) * LINE_IN]
+    heights = [rows * camera_in, CHARTS_IN] + ([(len(lines) + 1) * LINE_IN] if lines else [])
     figure = Figure((WIDTH_IN, sum(heights) + MARGINS_IN), dpi=100)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
 
     halves = GridSpec(1, 2, figure, width_ratios=[WIDTH_IN - RIGHT_IN, RIGHT_IN])
     draw_from_above(figure.add_subplot(halves[0]), scene, prediction)
-    panels = halves[1].subgridspec(3, 1, height_ratios=heights)
+    panels = halves[1].subgridspec(len(heights), 1, height_ratios=heights)
     cells = panels[0].subgridspec(rows, columns)
     names = scene.camera_names or [f"camera {i}" for i in range(len(images))]
     for i, image in enumerate(images):
@@ -90,7 +93,8 @@ def laid_out(
     charts = panels[1].subgridspec(1, 2)
     draw_speed(figure.add_subplot(charts[0]), scene, prediction)
     draw_other(figure.add_subplot(charts[1]))
-    draw_thoughts(figure.add_subplot(panels[2]), lines)
+    if lines:
+        draw_thoughts(figure.add_subplot(panels[2]), lines)
     return figure
 
 

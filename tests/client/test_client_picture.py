@@ -67,6 +67,12 @@ def test_what_is_drawn(scene):
     assert [text.get_text() for text in reasoning.texts] == ["Thought 0.", "Thought 1.", "Thought 2."]
 
 
+def test_without_the_thoughts_that_are_written_elsewhere(scene):
+    with_them, without = draw(scene, predict()), draw(scene, predict(), with_thoughts=False)
+    assert [axes.get_title() for axes in without.axes] == [axes.get_title() for axes in with_them.axes[:-1]]
+    assert without.get_figheight() < with_them.get_figheight()
+
+
 def test_cameras_have_their_names_and_fill_their_row(scene):
     """The scene's two are 48 x 32; thirteen are in rows of four."""
     figure = draw(replace(scene, camera_names=["front $wide$", "a\x1bb"]), predict())

@@ -88,7 +88,7 @@ def test_everything_is_in_it_and_nothing_runs(page):
         assert kind == "data:image/png;base64"
         with PIL.Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as picture:
             picture.load()
-            assert picture.width == 1500
+            assert picture.size == (1500, 769)  # as of one whose thoughts are in the text alone
 
 
 def test_what_it_says(page):
@@ -100,6 +100,7 @@ def test_what_it_says(page):
     assert "read again: changed has changed since it was answered" in text
     assert text.count("<script>document.title = 'taken over'</script>") == 2  # the thought, the failure
     assert "\x1b" not in text
+    assert "\N{BLACK SQUARE} Thought 0." in text
     assert "(cut off)" in text
     assert '"seed": 1' in text
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AlpamayoError
-from ..plot import save_picture
+from ..plot import save_picture  # first: it names the extra
+
+# isort: split
+from ..panels import color_of
 from ..text import printable
 from .results import read_failed, read_settings, read_worst
 from .rows import case_title, load_answered, to_prediction
@@ -69,16 +72,18 @@ def _case(place: int, row: dict[str, Any], source: Source) -> Iterator[str]:
     yield f"<section><h3>{escape(case_title(place, row))}</h3>"
     try:
         file = io.BytesIO()
-        save_picture(file, load_answered(row, source), prediction)
+        save_picture(file, load_answered(row, source), prediction, with_thoughts=False)  # they are below, whole
         data = base64.b64encode(file.getvalue()).decode()
-        yield f'<img src="data:image/png;base64,{data}" alt="Cameras, trajectories and thoughts of {_text(str(key))}">'
+        yield f'<img src="data:image/png;base64,{data}" alt="Cameras and trajectories of {_text(str(key))}">'
     except (AlpamayoError, OSError) as problem:
         yield f'<p class="bad">No picture, the scene cannot be read again: {_text(str(problem))}</p>'
     thoughts = zip(prediction.cot[0, 0], prediction.reasoning_complete[0, 0], strict=True)
     items = (
-        f"<li>{_text(thought) or '(empty)'}{'' if done else ' <em>(cut off)</em>'}</li>" for thought, done in thoughts
+        f'<li><span style="color: {color_of(sample)}">&#9632;</span> {_text(thought) or "(empty)"}'
+        f"{'' if complete else ' <em>(cut off)</em>'}</li>"
+        for sample, (thought, complete) in enumerate(thoughts)
     )
-    yield f"<ol>{''.join(items)}</ol></section>"
+    yield f'<ol start="0">{"".join(items)}</ol></section>'
 
 
 def _failures(results: Path) -> Iterator[str]:
