@@ -159,10 +159,11 @@ def test_scenes_of_a_drive_in_one_recording(scene, prediction, tmp_path):
 
 
 def test_an_evaluation(server, scene, tmp_path):
-    """Two scenes, 1 s apart; the better one is not there any more when it is looked at."""
+    """Two scenes, 10 s apart; the better one is not there any more when it is looked at."""
     (tmp_path / "scenes").mkdir()
     scene.save(tmp_path / "scenes" / "near.npz")
-    Scene(*CASE.scene, scene.ego_future_xyz + np.array([500, 0, 0])).save(tmp_path / "scenes" / "far.npz")
+    future = scene.ego_future_xyz + np.array([500, 0, 0])
+    Scene(*CASE.scene, future, frame_offsets_ms=[-2000, 0]).save(tmp_path / "scenes" / "far.npz")
     asked = ["--url", server.grpc, "--scenes", tmp_path / "scenes", "--output", tmp_path / "out", *OPTIONS]
     assert alpamayo("evaluate", *asked).returncode == 0
     (tmp_path / "scenes" / "near.npz").unlink()
@@ -170,13 +171,13 @@ def test_an_evaluation(server, scene, tmp_path):
     assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", f"wrote {tmp_path / 'worst.rrd'}\n")
     recording = Recording(tmp_path / "worst.rrd")
     cases = recording.values("/case", "Text")
-    assert sorted(cases) == [1_000_000, 2_000_000]
-    assert cases[1_000_000][0].startswith("1. far: minADE@2 ")
-    assert cases[2_000_000][0].startswith("2. near: minADE@2 ")
-    assert "near.npz" in cases[2_000_000][0].splitlines()[1]
-    assert list(recording.values("/world/ego/chosen", "LineStrip3D")) == [1_000_000]
-    assert sorted(recording.values("/cameras/0", "Blob")) == [900_000, 1_000_000]
-    assert recording.values("/", "ClearIsRecursive") == {500_000: [True], 1_500_000: [True]}  # the case before
+    assert sorted(cases) == [10_000_000, 20_000_000]
+    assert cases[10_000_000][0].startswith("1. far: minADE@2 ")
+    assert cases[20_000_000][0].startswith("2. near: minADE@2 ")
+    assert "near.npz" in cases[20_000_000][0].splitlines()[1]
+    assert list(recording.values("/world/ego/chosen", "LineStrip3D")) == [10_000_000]
+    assert sorted(recording.values("/cameras/0", "Blob")) == [8_000_000, 10_000_000]
+    assert recording.values("/", "ClearIsRecursive") == {5_000_000: [True], 15_000_000: [True]}  # the case before
     assert recording.values("/world/ego", "Translation3D") == {}  # the cases share no world
     assert recording.axes("/world") == FORWARD_LEFT_UP
 

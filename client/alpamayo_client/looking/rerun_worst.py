@@ -11,11 +11,11 @@ from ..evaluation.rows import case_title, load_answered, to_prediction
 from ..evaluation.source import Source
 from .rerun_log import log_scene, save_recording, set_time
 
-BETWEEN_CASES_US = 1_000_000
+BETWEEN_CASES_US = 10_000_000  # half of it is for a case's older frames
 
 
 def save_worst(path: Path, results: Path, source: Source, worst: int) -> None:
-    """The `worst` cases, as on the page, as an `.rrd`: the worst has its t0 at 1 s, the next at 2 s, and so on.
+    """The `worst` cases, as on the page, as an `.rrd`, the worst first: their t0 are at 10 s, 20 s, and so on.
 
     All are in their ego frames: they share no world. Of a scene that cannot be read again there is only the reason, as
     the text `case`, which names all of them. Raises OSError.
