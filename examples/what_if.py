@@ -22,8 +22,8 @@ def main(url: str, folder: Path, picture: str) -> None:
         for camera in sorted(folder.glob("camera*"))
     }
     names = ("ego_history_xyz", "ego_history_rot", "ego_future_xyz")
-    arrays = (np.array(json.loads((folder / f"{name}.json").read_text())) for name in names)
-    scene = Scene(list(cameras.values()), *arrays, camera_names=list(cameras))
+    xyz, rot, future = (np.array(json.loads((folder / f"{name}.json").read_text())) for name in names)
+    scene = Scene(list(cameras.values()), xyz, rot, future, camera_names=list(cameras))
     with AlpamayoClient(url) as client:
         client.wait_until_ready()
         comparison = compare(client, scene, THOUGHTS, seed=1)
