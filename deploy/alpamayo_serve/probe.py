@@ -1,6 +1,7 @@
-"""What the launcher asks the server over HTTP: whether it is ready, and whether it is at work."""
+"""Whether a server is ready, whether it is at work, and whether somebody is connected to it."""
 
 import re
+from pathlib import Path
 
 from alpamayo_model_repository.own_server import get
 
@@ -8,6 +9,8 @@ from alpamayo_serve.endpoints import Endpoints
 
 # Those that wait for a model, and those that a model works on.
 _UNDER_WAY = re.compile(r"^(?:nv_inference_pending_request_count|alpamayo_requests_in_progress)\{.*\} (\S+)$", re.M)
+
+ESTABLISHED = "01"  # in /proc/net
 
 
 def is_ready(endpoints: Endpoints, path: str) -> bool:
@@ -19,3 +22,12 @@ def requests_under_way(endpoints: Endpoints) -> int | None:
     """How many there are in all models, by the metrics; None if the server does not say."""
     text = get(endpoints.metrics, "/metrics")
     return None if text is None else int(sum(map(float, _UNDER_WAY.findall(text))))
+
+
+def http_connections(endpoints: Endpoints) -> int:
+    """How many are open to its HTTP port."""
+    lines = [
+        line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    ours = f"{endpoints.http_port:04X}"
+    return sum(local.rpartition(":")[2] == ours and state == ESTABLISHED for _, local, _, state, *_ in lines)

@@ -7,9 +7,11 @@ from signal import SIGKILL, SIGTERM
 
 from alpamayo_serve.endpoints import Endpoints
 from alpamayo_serve.loading import say
-from alpamayo_serve.probe import requests_under_way
+from alpamayo_serve.probe import http_connections, requests_under_way
 
 EXIT_MARGIN_S = 5.0  # a server that outlives its own timeout by this hangs
+# Triton waits for clients to close their HTTP connections, idle ones too, and then has no time left to end in order.
+IDLE_CONNECTIONS_S = 2.0
 QUIET_PROBES = 2  # one may fall between two stages of a request
 
 
@@ -17,15 +19,22 @@ class Stopping:
     """Waits until no request is under way before it tells Triton, for that would let none enter its next stage.
 
     Half of `exit_timeout_s` long, everybody is answered. Then `file` appears, by which the reasoner knows to begin
-    nothing new: who asks on and on keeps no one from being answered to the end.
+    nothing new: who asks on and on keeps no one from being answered to the end. It appears as well when Triton is told:
+    who asks then, over a connection that is still open, must know that there will be no answer.
     """
 
     def __init__(self, server: subprocess.Popen[bytes], endpoints: Endpoints, exit_timeout_s: int, file: Path) -> None:
         self._server, self._endpoints, self._exit_timeout_s, self._file = server, endpoints, exit_timeout_s, file
         self._since: float | None = None
         self._quiet = 0
-        self.told = False
-        """Triton knows, and ends its models' processes."""
+        self._told_at: float | None = None
+        self.cut_short = False
+        """The server was killed though nothing is wrong: only idle connections kept it."""
+
+    @property
+    def told(self) -> bool:
+        """Whether Triton knows, and ends its models' processes."""
+        return self._told_at is not None
 
     @property
     def begun(self) -> bool:
@@ -48,8 +57,10 @@ class Stopping:
         if passed_s > self._exit_timeout_s + EXIT_MARGIN_S:
             say(f"tritonserver did not exit within {passed_s:.0f} s, killing it")
             self._server.kill()
-        elif not self.told:
+        elif self._told_at is None:
             self._wait_for_quiet(passed_s)
+        elif self._quiet == QUIET_PROBES and time.monotonic() - self._told_at > IDLE_CONNECTIONS_S:
+            self._cut_idle_connections()
 
     def _wait_for_quiet(self, passed_s: float) -> None:
         self._quiet = self._quiet + 1 if requests_under_way(self._endpoints) == 0 else 0
@@ -60,5 +71,12 @@ class Stopping:
             self._file.touch()
 
     def _tell(self) -> None:
+        self._file.touch()
         self._server.send_signal(SIGTERM)
-        self.told = True
+        self._told_at = time.monotonic()
+
+    def _cut_idle_connections(self) -> None:
+        if not self.cut_short and (connections := http_connections(self._endpoints)):
+            say(f"every request is answered, but HTTP connections are still open ({connections}): killing tritonserver")
+            self._server.kill()
+            self.cut_short = True

@@ -32,7 +32,7 @@ def own_repository(repository: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def fragile(own_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with live_server(own_repository, tmp_path_factory.mktemp("server"), *LOG_SETTINGS) as server:
+    with live_server(own_repository, tmp_path_factory.mktemp("server"), "--exit-timeout-s=60", *LOG_SETTINGS) as server:
         yield server
 
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 from launched import BLOCKS_LOADING, BLOCKS_REQUESTS, NOTHING, infer, until
@@ -38,6 +40,18 @@ def test_requests_in_flight_are_answered(launch):
     thread.join()
     assert answers == [[7.0]]
     assert launched.wait() == 0, launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_idle_connections_keep_no_server(launch):
+    """As the pools of HTTP clients have them; Triton would wait for them until its time is up, and exit with code 1."""
+    launched = launch()
+    with closing(HTTPConnection("127.0.0.1", launched.ports()["http"])) as connection:
+        connection.request("GET", "/v2/health/ready")
+        assert connection.getresponse().read() == b""
+        assert launched.stop() == 0, launched.log
+    assert "HTTP connections are still open (1)" in launched.log
+    assert "Exit timeout expired" not in launched.log
     assert launched.left_behind() == NOTHING
 
 
