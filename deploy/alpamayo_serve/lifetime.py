@@ -43,8 +43,8 @@ def run_once(
 
     The first stop signal ends the server once the requests under way are answered (`stopping.py`); the next one kills
     it. It is also killed if it outlives the `exit_timeout_s` that `command` gives it, and when a model's process dies:
-    whoever waits for it gets an error now, not when Triton notices; or, with exit code 0, when all are answered and only
-    idle HTTP connections keep it. What it leaves behind, processes or shared memory, is removed.
+    whoever waits for it gets an error now, not when Triton notices. If all are answered and only idle HTTP connections
+    keep it, it is killed as well, with exit code 0. What it leaves behind is removed: processes, shared memory.
     """
     launcher = os.getpid()
     others = children(launcher)  # of whoever exec'ed this program
@@ -96,6 +96,6 @@ def _supervise(server: subprocess.Popen[bytes], loading: Loading, stopping: Stop
     elif code < 0:
         say(f"tritonserver was killed by signal {-code} ({strsignal(-code)})")
     elif code > 0:
-        why = "" if ready else "; why, its table of models says, or the lines before"
+        why = "" if ready else "; why, its table of models says, or the line before its usage, or those before this one"
         say(f"tritonserver exited with code {code}{why}")
     return End(code if code >= 0 else 128 - code, ready, stopping.begun)

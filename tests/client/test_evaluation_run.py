@@ -145,7 +145,7 @@ def test_settings_that_were_refused_for_every_scene_may_be_changed(evaluate, tri
 
 
 @pytest.mark.parametrize(
-    "words", ["top_p must be a number, 0 .. 1; got 2.0", "num_traj_sets x num_traj_samples is 1 x 99"]
+    "words", ["top_p must be a number, 0 .. 1; got 2.0", "num_traj_samples x num_traj_sets is 99 x 1"]
 )
 def test_parameters_that_are_refused_end_it_at_once(evaluate, triton, capsys, tmp_path, words):
     triton.fails_with = grpc.StatusCode.INVALID_ARGUMENT, words

@@ -165,7 +165,7 @@ def test_parameters_that_the_server_refuses(command, clips, tmp_path):
     ran = run(command(clips, num_traj_samples=99))
     assert ran.returncode == 1
     assert len(ran.stderr.splitlines()) == 1
-    assert "num_traj_sets x num_traj_samples is 1 x 99" in ran.stderr
+    assert "num_traj_samples x num_traj_sets is 99 x 1" in ran.stderr
     assert journal_lines(tmp_path) == []
 
 

@@ -110,6 +110,7 @@ def test_trajectories_out_of_bounds(triton, change):
         ("image_frames", {"image_frames": None}, {}),
         ("temperature", {}, {"temperature": -1.0}),
         ("num_traj_sets", {}, {"num_traj_sets": 99}),
+        ("num_traj_samples", {}, {"num_traj_samples": 600}),
         ("unknown_parameter", {}, {"num_samples": 6}),
     ],
 )

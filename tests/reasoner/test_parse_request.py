@@ -75,17 +75,26 @@ def test_a_thought_that_is_no_utf_8(refusal):
     assert "reasoning[1] must be UTF-8" in message
 
 
-@pytest.mark.parametrize(("sets", "samples"), [(1, 33), (33, 1), (4, 9), (1, 10**9), (10**9, 10**9)])
-def test_too_many_trajectories(refusal, parse, sets, samples):
+@pytest.mark.parametrize(
+    ("sets", "samples", "said"),
+    [
+        (1, 33, "num_traj_samples x num_traj_sets is 33 x 1"),
+        (33, 1, "num_traj_sets x num_traj_samples is 33 x 1"),
+        (4, 9, "num_traj_samples x num_traj_sets is 9 x 4"),
+        (10**9, 1, "num_traj_sets x num_traj_samples is 1000000000 x 1"),
+        (10**9, 10**9, "num_traj_samples x num_traj_sets is 1000000000 x 1000000000"),
+    ],
+)
+def test_too_many_trajectories(refusal, parse, sets, samples, said):
     assert parse(num_traj_sets=4, num_traj_samples=8).num_traj_samples == 8
     message = refusal(num_traj_sets=sets, num_traj_samples=samples)
-    assert f"num_traj_sets x num_traj_samples is {sets} x {samples}" in message
+    assert message.startswith(said)
     assert "at most 32 trajectories" in message
 
 
 def test_too_many_given_thoughts(refusal):
     message = refusal({"reasoning": np.full((17,), b"a", dtype=object)}, num_traj_sets=2)
-    assert "is 2 x 17" in message
+    assert "is 17 x 2" in message
 
 
 def test_too_long_a_generation(refusal):

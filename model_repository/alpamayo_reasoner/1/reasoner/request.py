@@ -67,9 +67,11 @@ def _samples(parameters: Parameters, reasoning: list[str] | None, settings: Reas
     if samples is None:
         samples = 1 if reasoning is None else len(reasoning)
     if samples * sets > settings.max_trajectories:
+        factors = {"num_traj_samples": samples, "num_traj_sets": sets}
+        names = sorted(factors, key=lambda name: factors[name], reverse=True)  # the first one counts as what was wrong
         raise InvalidRequest(
-            f"num_traj_sets x num_traj_samples is {sets} x {samples}; this repository was exported for at most "
-            f"{settings.max_trajectories} trajectories"
+            f"{' x '.join(names)} is {' x '.join(str(factors[name]) for name in names)}; this repository was exported "
+            f"for at most {settings.max_trajectories} trajectories"
         )
     return samples
 
