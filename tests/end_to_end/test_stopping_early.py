@@ -135,9 +135,9 @@ def test_many_are_given_up_at_once(triton, assert_still_serving):
 
 
 def test_a_call_that_is_given_up_while_it_waits(server, triton, runs, cancel, assert_still_serving):
-    run_before = runs("alpamayo_denoiser")
+    denoised_before, run_before = runs("alpamayo_denoiser"), runs("alpamayo_reasoner")
     call, _ = send(triton, "alpamayo_reasoner", SCENE.inputs, LONG_THOUGHTS)
-    until(lambda: runs("alpamayo_reasoner") > 0, "the long request to run")
+    until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
     _, answers = send(triton, "alpamayo", SCENE.inputs, SMALL, request_id="one of a kind, 2")
     until(lambda: server.waiting("alpamayo_reasoner") == 1, "the other to wait")
     cancel("one of a kind, 2")
@@ -146,14 +146,15 @@ def test_a_call_that_is_given_up_while_it_waits(server, triton, runs, cancel, as
     assert error.status() == "StatusCode.CANCELLED"
     with pytest.raises(InferenceServerException, match="cancelled by its caller"):  # another try needs a new id
         ask(triton, SCENE.inputs, SMALL, request_id="one of a kind, 2")
-    assert runs("alpamayo_denoiser") == run_before
+    assert runs("alpamayo_denoiser") == denoised_before
     assert_still_serving()
 
 
 def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, small_scene, first_answer):
     """Of one who does not ask `alpamayo_cancel`: it is the next stage that does not run."""
     driven_before, run_before = runs("alpamayo_unicycle"), runs("alpamayo_reasoner")
-    call, answers = send(triton, "alpamayo", SCENE.inputs, LONG_THOUGHTS)
+    # Long enough for another to come, and no longer: this one is worked on to its end.
+    call, answers = send(triton, "alpamayo", SCENE.inputs, LONG_THOUGHTS | {"num_traj_samples": 8})
     until(lambda: runs("alpamayo_reasoner") > run_before, "the long request to run")
     _, answers_to_short = send(triton, "alpamayo", small_scene, SMALL)
     until(lambda: server.waiting("alpamayo_reasoner") == 1, "the short request to wait behind the long one")
