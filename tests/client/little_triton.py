@@ -50,6 +50,7 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInt
         self.fails_with = None
         self.metadata_fails_with = None
         self.requests = []
+        self.left_s = []  # seconds that gRPC gives each of them
         self.cuda_regions = {}
         self.uncounted = 0  # statistics that come before the last stage has counted
         self.headers = []
@@ -108,6 +109,7 @@ class LittleTriton(service_pb2_grpc.GRPCInferenceServiceServicer, grpc.ServerInt
 
     def ModelInfer(self, request, context):  # noqa: N802
         self.requests.append(request)
+        self.left_s.append(context.time_remaining())
         answer = self.answer_infer(request)
         failure = answer if isinstance(answer, tuple) else self.fails_with
         if failure is not None:

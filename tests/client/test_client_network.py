@@ -130,6 +130,22 @@ def test_errors_carry_the_servers_words(connect, triton, frames, history, status
         connect(triton.url).predict(frames, *history, timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize(("timeout_s", "error"), [(30, TimedOutError), (None, UnavailableError)])
+def test_who_has_waited_too_long_in_the_queue_is_out_of_time(connect, triton, frames, history, timeout_s, error):
+    """As Triton says it; without a `timeout_s` the longest wait was the server's own."""
+    triton.fails_with = grpc.StatusCode.UNAVAILABLE, "Request timeout expired"
+    with pytest.raises(error, match="Request timeout expired"):
+        connect(triton.url).predict(frames, *history, timeout_s=timeout_s)
+
+
+def test_grpc_lets_a_call_live_longer_than_the_caller_waits(connect, triton, frames, history, monkeypatch):
+    """The server answers it when it stops working on it; Triton can crash if gRPC cancels it just then."""
+    monkeypatch.setattr("alpamayo_client.connection.GRACE_S", 600)
+    connect(triton.url).predict(frames, *history, timeout_s=300)
+    (left_s,) = triton.left_s
+    assert left_s > 600
+
+
 def test_nobody_listens(connect, closed_url, frames, history):
     client = connect(closed_url)
     with pytest.raises(UnavailableError, match=closed_url):

@@ -152,6 +152,28 @@ def test_a_second_writer_waits_for_the_first(file):
     assert Cancellations().holds("a call")
 
 
+def test_a_writer_lets_no_other_in_until_it_has_written(file, monkeypatch):
+    """Neither while it looks for a place nor before it writes there."""
+
+    def locked_in(step):
+        def checked(*arguments):
+            with file.open("r+b") as another, pytest.raises(BlockingIOError):
+                fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            steps.append(step.__name__)
+            return step(*arguments)
+
+        monkeypatch.setattr(cancellations, step.__name__, checked)
+
+    steps = []
+    locked_in(cancellations._place_for)
+    locked_in(cancellations._entry)
+    writer = CancellationsWriter()
+    writer.add("a call")
+    assert steps == ["_place_for", "_entry"]
+    with file.open("r+b") as another:
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and then it does
+
+
 def test_who_looks_cannot_write(file):
     reader = Cancellations()
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]

@@ -2,6 +2,7 @@
 
 import socket
 
+import stage_spans as stage_spans_module
 from stage_spans import MAX_WAITING, SpanSender, stage_spans
 
 CONTEXT = '{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
@@ -43,6 +44,17 @@ def test_nobody_waits_for_a_collector_that_does_not_answer():
         sender.send('{"traceparent": "no W3C"}', {"decode": 0.1}, 1)
         sender.send(*of("last"))
         assert b'"last"' in received(silent.accept()[0])
+
+
+def test_a_collector_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(stage_spans_module, "TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        sender = SpanSender(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+        sender.send(*of("first"))
+        sender.send(*of("second"))
+        with silent.accept()[0]:  # it takes the first one, and never answers
+            assert b'"second"' in received(silent.accept()[0])
 
 
 def of(stage):

@@ -5,7 +5,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from .golden_case import golden_case
-from .wire import ask
+from .wire import ask, texts
 
 SCENE = golden_case("greedy")
 MODELS = ("alpamayo_reasoner", "alpamayo_denoiser", "alpamayo_unicycle")
@@ -86,6 +86,16 @@ def test_thoughts_that_are_complete_or_given(triton, change):
     assert change.of("alpamayo_thoughts_total") == before  # the model's own
     assert change.of("alpamayo_tokens_total", origin="generated") == 2 * generated
     assert change.of("alpamayo_tokens_total", origin="given") > 0
+
+
+def test_thoughts_of_both_kinds_in_one_request(triton, change):
+    """The model's own come first."""
+    given = SCENE.inputs | {"reasoning": texts(b"")}  # its end only
+    ask(triton, given, {"num_traj_samples": 3, "top_k": 1, "max_generation_length": 24, "inference_steps": 1})
+    assert change.of("alpamayo_tokens_total", origin="generated") == 2 * SCENE.kv_lengths[0]
+    assert 0 < change.of("alpamayo_tokens_total", origin="given") < SCENE.kv_lengths[0]
+    assert change.of("alpamayo_thoughts_total", complete="true") == 2
+    assert change.of("alpamayo_thoughts_total", complete="false") == 0
 
 
 def test_trajectories_out_of_bounds(triton, change):

@@ -222,6 +222,28 @@ def test_an_abandoned_folder_is_removed_and_no_other(monkeypatch, tmp_path):
     assert set(tmp_path.iterdir()) == others
 
 
+def test_what_another_user_left_is_not_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with private_folder() as folder:
+        theirs = shutil.copytree(folder, tmp_path / "alpamayo-serve-theirs")
+    us = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: us + 1)  # only root could make files of another's
+    with private_folder():
+        assert (theirs / LOCK).exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("part", ["", LOCK])
+def test_what_is_in_part_another_users_is_not_removed(monkeypatch, tmp_path, part):
+    """Who may write into a user's own folder must not have it removed by laying a lock there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with private_folder() as folder:
+        mixed = shutil.copytree(folder, tmp_path / "alpamayo-serve-mixed")
+    os.chown(mixed / part, 65534, 65534)
+    with private_folder():
+        assert (mixed / LOCK).exists()
+
+
 def test_no_libpython(monkeypatch, tmp_path):
     """A Python that is built without it, on a system that has none."""
     monkeypatch.setattr(server.sysconfig, "get_config_var", lambda name: str(tmp_path))
