@@ -6,7 +6,7 @@ Every metric is there from the start, at zero: what has not happened yet can be 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -101,6 +101,10 @@ class StageMetrics:
         self._trace(request, took)
         for stage, it in took.items():
             self.observe(stage, it)
+
+    def checked(self, request: Any) -> AbstractContextManager[None]:
+        """The block comes before the stages: a span of the request's trace only if it fails."""
+        return self.measured(request, dict)
 
     @contextmanager
     def timed(self, request: Any, stage: str) -> Iterator[None]:

@@ -16,6 +16,9 @@ TRACE_URL = "ALPAMAYO_TRACE_URL"
 """An environment variable: where the launcher lets Triton send its spans; not there if it does not."""
 SERVICE = "alpamayo"
 
+CHECK = "check"
+"""The span of what failed before its first stage."""
+
 MAX_WAITING = 100  # requests
 TIMEOUT_S = 5
 INTERNAL = 1  # OTLP's SPAN_KIND_INTERNAL: no request of its own
@@ -31,9 +34,11 @@ def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int, error: 
         context: of the span that they are parts of, as Triton gives it: {"traceparent": W3C's}.
         seconds: by stage, in their order.
         end_ns: since 1970.
-        error: what ended the last one before it was done.
+        error: what ended the last one before it was done; without any stage, CHECK, which has no length.
     """
     _, trace, parent, _ = json.loads(context)["traceparent"].split("-")
+    if error is not None and not seconds:
+        seconds = {CHECK: 0.0}
     lengths_ns = {stage: round(1e9 * it) for stage, it in seconds.items()}
     spans, start_ns = [], end_ns - sum(lengths_ns.values())
     for stage, length_ns in lengths_ns.items():
@@ -49,7 +54,7 @@ def stage_spans(context: str, seconds: Mapping[str, float], end_ns: int, error: 
             }
         )
         start_ns += length_ns
-    if error is not None and spans:
+    if error is not None:
         spans[-1]["status"] = {"code": ERROR, "message": error}
     return spans
 
@@ -74,7 +79,7 @@ class SpanSender:
         while True:
             spans = self._waiting.get()
             with suppress(Exception):  # whatever it is, the next ones may arrive
-                if found := spans():  # not refused before any stage
+                if found := spans():  # a check that went well has none
                     _post(self._url, found)
 
 

@@ -24,7 +24,14 @@ def test_an_error_is_the_last_one_s():
     first, second = stage_spans(CONTEXT, {"prefill": 0.25, "decode": 0.5}, 2_000_000_000, "cancelled")
     assert "status" not in first
     assert second["status"] == {"code": 2, "message": "cancelled"}  # STATUS_CODE_ERROR
-    assert stage_spans(CONTEXT, {}, 2_000_000_000, "too early for any stage") == []
+
+
+def test_before_any_stage_an_error_has_a_span_of_its_own():
+    (span,) = stage_spans(CONTEXT, {}, 2_000_000_000, "top_p: got 7")
+    assert span["name"] == "check"
+    assert span["status"] == {"code": 2, "message": "top_p: got 7"}
+    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("2000000000", "2000000000")
+    assert stage_spans(CONTEXT, {}, 2_000_000_000) == []
 
 
 def test_nobody_waits_for_a_collector_that_does_not_answer():
@@ -39,7 +46,7 @@ def test_nobody_waits_for_a_collector_that_does_not_answer():
         assert b'"first"' in received(first)
         for _ in range(MAX_WAITING):
             assert b'"more"' in received(silent.accept()[0])
-        sender.send(CONTEXT, {}, 1, "refused before any stage")
+        sender.send(CONTEXT, {}, 1)
         sender.send("no JSON", {"decode": 0.1}, 1)
         sender.send('{"traceparent": "no W3C"}', {"decode": 0.1}, 1)
         sender.send(*of("last"))

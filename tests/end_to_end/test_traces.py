@@ -8,13 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from threading import Thread
 
+import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from .conftest import LONG_THOUGHTS, SMALL
+from .golden_case import golden_case
 from .live_server import live_server, until
-from .wire import ask, assert_same, tensors
+from .test_stopping_early import packed
+from .wire import ask, assert_same, tensors, texts
 
 STAGES = {
     "alpamayo_reasoner": ("decode_images", "preprocess", "prefill", "decode"),
@@ -85,7 +88,8 @@ def traced(repository, collected, tmp_path_factory) -> Iterator[grpcclient.Infer
     """Of a server that traces every second request. It has a proxy that takes nothing, which is none of its collector's
     business.
     """
-    options = ("--trace", "--trace-url", collected.url, "--", "--trace-config=rate=2")
+    quickly = "--trace-config=opentelemetry,bsp_schedule_delay=200"  # ms, instead of 5000
+    options = ("--trace", "--trace-url", collected.url, "--", "--trace-config=rate=2", quickly)
     proxy = dict.fromkeys(("http_proxy", "all_proxy"), "http://127.0.0.1:9")
     with (
         live_server(repository, tmp_path_factory.mktemp("traced"), *options, environment=proxy) as server,
@@ -139,18 +143,72 @@ def assert_complete(trace) -> None:
         assert end_ns(stages[-1]) < end_ns(trace[model]) + CLOCKS_NS
 
 
-def test_what_was_broken_off_has_spans_until_then(traced, collected, small_scene):
-    """The last one says why."""
+def refused_trace(traced, collected, name, words, inputs, parameters=None, model="alpamayo") -> dict[str, dict]:
+    """Of a request that is answered with those words: its spans by name, one of `name` among them."""
     trace = secrets.token_hex(16)
     headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
-    for _ in range(2):  # one of them is traced
-        with pytest.raises(InferenceServerException, match="deadline"):
-            traced.infer(
-                "alpamayo", tensors(small_scene), parameters=LONG_THOUGHTS | {"deadline_ms": 1000}, headers=headers
-            )
-    names = STAGES["alpamayo_reasoner"]
-    until(lambda: set(names) & set(collected.of(trace)), "the reasoner's stages")
-    *done, last = [span for name, span in collected.of(trace).items() if name in names]
-    assert last["status"]["code"] == 2
-    assert "deadline" in last["status"]["message"]
-    assert not [span for span in done if "status" in span]
+    with pytest.raises(InferenceServerException, match=words):  # always traced, whatever the rate, as its caller's is
+        traced.infer(model, tensors(inputs), parameters=parameters or {}, headers=headers)
+    until(lambda: {name, "InferRequest"} <= collected.of(trace).keys(), f"the request's spans, {name} among them")
+    return collected.of(trace)
+
+
+def assert_failed_in(spans, model, name, words) -> None:
+    """It is the model's part, and alone has the error."""
+    assert spans[name]["parentSpanId"] == spans[model]["spanId"]
+    assert [it for it, span in spans.items() if span.get("status", {}).get("code") == 2] == [name]
+    assert words in spans[name]["status"]["message"]
+
+
+def test_what_was_broken_off_has_spans_until_then(traced, collected, small_scene):
+    """The last one says why."""
+    parameters = LONG_THOUGHTS | {"deadline_ms": 1000}
+    names, words = STAGES["alpamayo_reasoner"], "deadline_ms is spent"
+    spans = refused_trace(traced, collected, "decode_images", words, small_scene, parameters)
+    *_, last = (name for name in names if name in spans)
+    assert_failed_in(spans, "alpamayo_reasoner", last, words)
+
+
+def test_a_denoiser_that_is_broken_off(traced, collected):
+    words = "deadline_ms is spent"
+    parameters = {"inference_steps": 100, "deadline_ms": 400}
+    spans = refused_trace(traced, collected, "denoise", words, packed(32), parameters, "alpamayo_denoiser")
+    assert_failed_in(spans, "alpamayo_denoiser", "denoise", words)
+    assert start_ns(spans["denoise"]) < end_ns(spans["denoise"])
+
+
+def test_a_unicycle_that_fails(traced, collected):
+    words, inputs = "normalized_action must be finite", unicycle_inputs()
+    inputs["normalized_action"] = np.full_like(inputs["normalized_action"], np.nan)
+    spans = refused_trace(traced, collected, "unicycle", words, inputs, model="alpamayo_unicycle")
+    assert_failed_in(spans, "alpamayo_unicycle", "unicycle", words)
+
+
+def unicycle_inputs():
+    case = golden_case("greedy")
+    history = {name: case.inputs[name] for name in ("ego_history_xyz", "ego_history_rot")}
+    return {"normalized_action": case["action"], "action_owner": case.packed()["action_owner"], **history}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [({"top_p": 7}, "request parameter top_p must be"), ({"deadline_ms": 0}, "deadline_ms is spent")],
+)
+def test_what_fails_before_any_stage_says_why(traced, collected, small_scene, parameters, words):
+    spans = refused_trace(traced, collected, "check", words, small_scene, parameters)
+    assert_failed_in(spans, "alpamayo_reasoner", "check", words)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        ("alpamayo_denoiser", golden_case("greedy").packed()),
+        ("alpamayo_unicycle", unicycle_inputs()),
+        ("alpamayo_cancel", {"request_id": texts(b"0123456789abcdef")}),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_every_model_says_why(traced, collected, model, inputs):
+    words = "request parameter top_p must be"
+    spans = refused_trace(traced, collected, "check", words, inputs, {"top_p": 7}, model)
+    assert_failed_in(spans, model, "check", words)

@@ -22,6 +22,8 @@ class TritonPythonModel:
         return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
-        parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the stages
-        noted = self.cancellations.add(check_id(numpy_input(request, "request_id")))
+        with self.metrics.checked(request):
+            parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the stages
+            request_id = check_id(numpy_input(request, "request_id"))
+        noted = self.cancellations.add(request_id)
         return {"noted": np.array([noted])}

@@ -78,19 +78,20 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Tensors:
         arrived_ns = time.monotonic_ns()
-        parameters = parse_parameters(parameters_json(request))
-        deadline = optional_numpy_input(request, "deadline_ns")
-        deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
-        names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
-        tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)) for name in names}
-        self._count(tensors["kv_cache"])
-        try:
-            check_hand_over(tensors["kv_cache"], optional_numpy_input(request, "kv_checksum"), self.device)
-        except HandOverFailed as error:
-            self.refused[error.reason].increment(1)
-            raise
-        packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
-        check_request(packed, self.settings)
+        with self.metrics.checked(request):
+            parameters = parse_parameters(parameters_json(request))
+            deadline = optional_numpy_input(request, "deadline_ns")
+            deadline_ns = deadline_after(parameters.deadline_ms, arrived_ns) if deadline is None else int(deadline[0])
+            names = ("kv_cache", "kv_owner", "action_owner", "action_position", "noise")
+            tensors = {name: torch.utils.dlpack.from_dlpack(dlpack_input(request, name)) for name in names}
+            self._count(tensors["kv_cache"])
+            try:
+                check_hand_over(tensors["kv_cache"], optional_numpy_input(request, "kv_checksum"), self.device)
+            except HandOverFailed as error:
+                self.refused[error.reason].increment(1)
+                raise
+            packed = DenoiserRequest(**{name: tensor.to(self.device) for name, tensor in tensors.items()})
+            check_request(packed, self.settings)
         stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         in_pool = tensors["kv_cache"].device == self.device  # if not, it has been copied to where none comes again
         with self.metrics.timed(request, "denoise"):

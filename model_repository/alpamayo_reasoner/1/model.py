@@ -60,19 +60,18 @@ class TritonPythonModel:
             return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
-        raise_if_server_stops()
         arrived_ns = time.monotonic_ns()
-        inputs = {name: optional_numpy_input(request, name) for name in ON_HOST}
-        inputs["image_frames"] = optional_input(request, "image_frames")
-        scene = parse_request(inputs, parameters_json(request), self.reasoner.settings)
-        sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
-        seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
-        deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)
-
         laps = Laps(self.reasoner.device)
-        stop = stop_check(given_up(request, self.cancellations), deadline_ns)
         with self.metrics.measured(request, laps.seconds):
+            raise_if_server_stops()
+            inputs = {name: optional_numpy_input(request, name) for name in ON_HOST}
+            inputs["image_frames"] = optional_input(request, "image_frames")
+            scene = parse_request(inputs, parameters_json(request), self.reasoner.settings)
+            seed = secrets.randbelow(MAX_SEED + 1) if scene.parameters.seed is None else scene.parameters.seed
+            deadline_ns = deadline_after(scene.parameters.deadline_ms, arrived_ns)
+            stop = stop_check(given_up(request, self.cancellations), deadline_ns)
             thoughts = self.reasoner.think(scene, seed, stop, laps.enter)
+        sets, samples = scene.parameters.num_traj_sets, scene.num_traj_samples
         self._count(thoughts, given=len(scene.reasoning or []))
         noise = trajectory_noise(seed, sets, samples).numpy() if scene.noise is None else scene.noise
         cot = [self.reasoner.tokenizer.chain_of_causation(tokens).encode() for tokens in thoughts.tokens]

@@ -44,8 +44,9 @@ class TritonPythonModel:
             return respond(requests, self._answer, self.metrics)
 
     def _answer(self, request: Any) -> Tensors:
-        parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
-        arrived_ns = arrival(optional_numpy_input(request, "arrived_ns"), time.monotonic_ns())
+        with self.metrics.checked(request):
+            parse_parameters(parameters_json(request))  # it needs none, and refuses unknown ones like the other stages
+            arrived_ns = arrival(optional_numpy_input(request, "arrived_ns"), time.monotonic_ns())
         with self.metrics.timed(request, "unicycle"):
             outputs = predict(
                 numpy_input(request, "normalized_action"),
