@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from .conftest import LONG, LONG_THOUGHTS, PATIENCE_S, SMALL
 from .golden_case import golden_case
-from .live_server import until
+from .live_server import START_S, until
 from .test_http import body
 from .wire import ask, assert_same, send, tensors, texts
 
@@ -160,7 +160,7 @@ def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, 
     until(lambda: server.waiting("alpamayo_reasoner") == 1, "the short request to wait behind the long one")
     call.cancel()
     assert answers.get(timeout=PATIENCE_S)[1] is not None
-    result, error = answers_to_short.get(timeout=PATIENCE_S)
+    result, error = answers_to_short.get(timeout=START_S)
     assert error is None
     assert_same({name: result.as_numpy(name) for name in first_answer}, first_answer)
     # In the log before it is run, and so before it is answered; Triton's statistics count after the answer.
