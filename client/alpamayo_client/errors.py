@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 from tritonclient.utils import InferenceServerException
 
+FULL, EXPIRED = "Exceeds maximum queue size", "timeout expired"
+"""Triton's words: there is no place in the queue; the wait in it was longer than the call's limit or the server's."""
+
 
 class AlpamayoError(Exception):
     """Every error of this package."""
@@ -53,7 +56,7 @@ def from_triton(error: InferenceServerException, url: str, timeout_s: float | No
         return InvalidRequestError(
             f"{url} wants a header that was not sent, or with another value (headers=, --header): {words}"
         )
-    if status == "UNAVAILABLE" and timeout_s is not None and "timeout expired" in words:  # in the queue
+    if status == "UNAVAILABLE" and timeout_s is not None and EXPIRED in words:
         return TimedOutError(f"{url}: the request waited too long at the server (timeout_s={timeout_s}): {words}")
     if status == "UNAVAILABLE":
         hint = " (is it the gRPC port, and does the server want TLS?)" if "Socket closed" in words else ""

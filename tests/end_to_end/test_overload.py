@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from alpamayo_client import AlpamayoClient, AsyncAlpamayoClient, Scene, UnavailableError
-from alpamayo_client.evaluation.asking import EXPIRED, FULL
+from alpamayo_client.errors import EXPIRED, FULL
 from alpamayo_model_repository.own_server import OwnServer
 
 from .conftest import LONG_THOUGHTS, SMALL

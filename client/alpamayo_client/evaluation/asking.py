@@ -9,12 +9,10 @@ from typing import Any
 from ..aio import AsyncAlpamayoClient
 from ..checks import check_priority, check_timeout
 from ..connection import Patience
-from ..errors import AlpamayoError, InvalidRequestError, TimedOutError, UnavailableError
+from ..errors import EXPIRED, FULL, AlpamayoError, InvalidRequestError, TimedOutError, UnavailableError
 from ..prediction import Prediction
 from ..scene import Scene
 
-FULL, EXPIRED = "Exceeds maximum queue size", "timeout expired"
-"""Triton's words: there is no place in the queue, or the wait in it was longer than the server's own limit."""
 BUSY_PAUSE_S = 1.0  # each time, all the pixels are sent again
 
 
