@@ -21,7 +21,7 @@ from alpamayo_demo.errors import DemoError, check_between
 from alpamayo_demo.measured_on import describe, provenance
 from alpamayo_demo.report import Result, markdown, report
 from alpamayo_export.limits import KvCache, tritonserver_flags
-from alpamayo_export.repository import FLAGS, MANIFEST, edited_config, write_json
+from alpamayo_export.repository import EVERY_MODEL, FLAGS, MANIFEST, edited_config, write_json
 from alpamayo_serve.errors import LaunchError
 from alpamayo_serve.serving import serving
 from latency import summary
@@ -32,15 +32,7 @@ MODELS = Path(__file__).with_name("handover_models")
 STAGES = PRODUCER, CONSUMER = "producer", "consumer"
 ENSEMBLE = "handover"
 LIBRARY = Path(__file__).resolve().parents[1] / "model_repository"
-SHARED = (
-    "cancellations.py",
-    "contract.py",
-    "kv_checksum.py",
-    "server_stopping.py",
-    "stage_metrics.py",
-    "stage_spans.py",
-    "triton_adapter.py",
-)
+SHARED = (*EVERY_MODEL, "kv_checksum.py")
 
 LAYERS, KV_HEADS, HEAD_DIM = 36, 8, 128  # of the released model
 TOKENS = 3328  # about what 16 images and six thoughts make

@@ -34,15 +34,15 @@ MANIFEST = "alpamayo.json"  # its text is also the ensemble's parameter `alpamay
 FLAGS = "tritonserver_flags"
 
 # What every model needs beside its model.py: it must stand on its own.
-_EVERY_MODEL = (
+EVERY_MODEL = (
     *("cancellations.py", "contract.py", "exported_files.py", "own_server.py", "queue_waker.py"),
     *("server_stopping.py", "stage_metrics.py", "stage_spans.py", "triton_adapter.py"),
 )
 _SHARED = {
-    REASONER: (*_EVERY_MODEL, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),
-    DENOISER: (*_EVERY_MODEL, "cuda_graph.py", "kv_checksum.py"),
-    UNICYCLE: (*_EVERY_MODEL, "ego_history.py"),
-    CANCEL: _EVERY_MODEL,
+    REASONER: (*EVERY_MODEL, "cuda_graph.py", "ego_history.py", "kv_checksum.py", "random_weights.py"),
+    DENOISER: (*EVERY_MODEL, "cuda_graph.py", "kv_checksum.py"),
+    UNICYCLE: (*EVERY_MODEL, "ego_history.py"),
+    CANCEL: EVERY_MODEL,
 }
 _NETWORKS = (".safetensors", ".onnx", ".pt2")
 _VLM = "vlm."  # how the reasoner's weights begin in a checkpoint
