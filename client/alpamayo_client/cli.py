@@ -23,7 +23,9 @@ from .text import printable, reasoning_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done; 1: the server or a file failed, with one line on stderr; 2: wrong usage; 141: nobody reads stdout."""
+    """0: done; 1: the server or a file failed, with one line on stderr; 2: wrong usage; 130: Ctrl-C, likewise;
+    141: nobody reads stdout.
+    """
     try:
         try:
             return _run(argv)
@@ -43,6 +45,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except (AlpamayoError, ImportError, OSError) as error:
         print(f"alpamayo: {printable(str(error))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("alpamayo: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -94,3 +95,20 @@ def test_nobody_who_reads(triton):
     ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_ctrl_c_is_one_line():
+    """While it waits for a server that says nothing."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent may ignore it
+        "from alpamayo_client.cli import main; sys.exit(main())"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        command = [sys.executable, "-c", code, "metadata", "--url", f"127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, words = process.communicate(timeout=60)
+            connection.close()
+    assert (process.returncode, words) == (128 + signal.SIGINT, "alpamayo: interrupted\n")
