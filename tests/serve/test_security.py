@@ -15,7 +15,7 @@ import tritonclient.http as httpclient
 from alpamayo_client import AlpamayoClient, AlpamayoError, InvalidRequestError, Tls, UnavailableError
 from alpamayo_client.cli import main as alpamayo
 from alpamayo_model_repository.own_server import OWN_SERVER, OwnServer
-from alpamayo_serve.endpoints import SWITCHED_OFF, restrictions
+from alpamayo_serve.endpoints import SWITCHED_OFF, Endpoints, restrictions
 from launched import LOOPBACK, listening
 from tritonclient.utils import InferenceServerException
 
@@ -203,6 +203,11 @@ def test_a_shared_secret_does_not_shut_the_models_out(launch):
     assert own_server.knock("echo", x, 1)
     assert not replace(own_server, headers={}).knock("echo", x, 1)
     assert launched.stop() == 0, launched.log
+
+
+def test_models_find_a_server_that_listens_everywhere():
+    own_server = Endpoints("0.0.0.0", 1, 2, 3).own_server([])
+    assert (own_server.http, own_server.metrics, own_server.headers) == ("127.0.0.1:2", "127.0.0.1:3", {})
 
 
 # Code in data
