@@ -200,6 +200,7 @@ def test_encoded_frames_and_pixels_do_not_mix_and_pixels_are_of_one_size():
         (["a"], {"frame_offsets_ms": (-500, -500, 0)}, "each once"),
         (["a"], {"frame_offsets_ms": (-500, -100)}, "the last 0: t0"),
         (["a"], {"frame_offsets_ms": (-math.inf, 0)}, "frame_offsets_ms: got"),
+        (["a"], {"frame_offsets_ms": (-3_600_001, 0)}, "an hour before it at most"),
         (["a"], {"frame_offsets_ms": ("a", 0)}, "frame_offsets_ms: got 'a', wanted a number"),
         (["a"], {"clock_us": 0}, "clock_us: got 0, wanted a function"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cameras import CAMERAS
-from ..checks import IMAGE_STARTS, as_array, check_float, check_int, file_bytes
+from ..checks import IMAGE_STARTS, MAX_FRAME_OFFSET_MS, as_array, check_float, check_int, file_bytes
 from ..errors import InvalidRequestError
 from .selection import Times
 
@@ -49,9 +49,11 @@ def check_offsets(offsets_ms: Any) -> Times:
     """Microseconds from t0."""
     given = list(offsets_ms) if isinstance(offsets_ms, Iterable) else []
     offsets = np.round([check_float("frame_offsets_ms", it) * 1000 for it in given])
-    if not given or not np.isfinite(offsets).all() or (np.diff(offsets) <= 0).any() or offsets[-1] != 0:
+    ascending = given and np.isfinite(offsets).all() and (np.diff(offsets) > 0).all()
+    if not ascending or offsets[-1] != 0 or offsets[0] < -1000 * MAX_FRAME_OFFSET_MS:
         raise InvalidRequestError(
-            f"frame_offsets_ms: got {offsets_ms!r}, wanted ascending milliseconds, each once, the last 0: t0"
+            f"frame_offsets_ms: got {offsets_ms!r}, wanted ascending milliseconds, each once, the last 0: t0, the "
+            "first an hour before it at most"
         )
     return offsets.astype(np.int64)
 
