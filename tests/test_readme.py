@@ -3,9 +3,11 @@
 import json
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from alpamayo_client import Scene
 from alpamayo_demo.road.situations import Situation
 from alpamayo_export import random_checkpoint
 from alpamayo_export.checkpoint import weight_shapes
@@ -119,3 +121,9 @@ def test_files_it_names_exist():
     )
     assert len(named) >= 5
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_client_s_readme_has_every_array_of_a_scene():
+    table = [row for row in (ROOT / "client" / "README.md").read_text().splitlines() if row.startswith("| ")]
+    named = {name for row in table for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert {field.name for field in fields(Scene)} <= named
