@@ -67,8 +67,15 @@ class Tls:
 
 
 def channel(tls: Tls | None) -> dict[str, Any]:
-    """What tritonclient's clients, the blocking one and asyncio's, take besides the address."""
-    return {"channel_args": CHANNEL_ARGS} | ({"ssl": True, **asdict(tls)} if tls else {})
+    """What tritonclient's clients, the blocking one and asyncio's, take besides the address.
+
+    Raises InvalidRequestError for what is neither.
+    """
+    if tls is None:
+        return {"channel_args": CHANNEL_ARGS}
+    if not isinstance(tls, Tls):
+        raise InvalidRequestError(f"tls: got {tls!r}, wanted an alpamayo_client.Tls, or None for no encryption")
+    return {"channel_args": CHANNEL_ARGS, "ssl": True, **asdict(tls)}
 
 
 class Headers(InferenceServerClientPlugin):

@@ -384,3 +384,10 @@ def test_an_identity_needs_both_its_files(tmp_path):
             Tls(**{alone: str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"nothing\.pem"):
         Tls(root_certificates=str(tmp_path / "nothing.pem"))
+
+
+@pytest.mark.parametrize("client", [AlpamayoClient, AsyncAlpamayoClient])
+@pytest.mark.parametrize("tls", [True, False, "server.crt"])
+def test_what_is_no_tls(client, tls):
+    with pytest.raises(InvalidRequestError, match=f"tls: got {tls!r}, wanted an alpamayo_client.Tls, or None"):
+        client("localhost:8001", tls)
