@@ -98,6 +98,18 @@ def test_over_http(server, program, expected):
     assert_prints(got.stdout, expected)
 
 
+def test_what_if(server, tmp_path):
+    got = run([sys.executable, EXAMPLES / "what_if.py", server.grpc, SCENE, tmp_path / "what_if.png"])
+    assert got.returncode == 0, got.stderr
+    own, *given = got.stdout.decode().splitlines()
+    assert own.startswith("  0.00 m   ")
+    assert [line.split(" m   ")[1] for line in (given[0], given[-1])] == [
+        "Keep the lane at a steady speed.",
+        "(no thought)",
+    ]
+    assert (tmp_path / "what_if.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_without_parameters_the_server_s_apply(server, program):
     assert run([*program, server.http, SCENE]).returncode == 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rerun as rr
 from alpamayo_client import NoPlanError
 from PIL import Image
 
@@ -50,6 +51,12 @@ def test_choosing(names):
 def test_what_if(names):
     assert names["comparison"].thoughts[1:] == ("Slow down for the vehicle ahead.", "")
     assert (names["folder"] / "what_if.png").stat().st_size > 10_000
+
+
+def test_looking(names):
+    recorded = rr.dataframe.load_recording(names["folder"] / "drive.rrd")
+    entities = {column.entity_path for column in recorded.schema().component_columns()}
+    assert {"/cameras/3", "/world/ego/chosen", "/thoughts"} <= entities
 
 
 def test_a_robot_drives(names, caplog):
