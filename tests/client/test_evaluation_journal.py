@@ -96,3 +96,13 @@ def test_settings_that_changed_are_named(tmp_path):
     assert json.loads(path.read_text()) == settings
     keep_settings(path, other, begun=False)  # nothing was answered with the former ones
     assert json.loads(path.read_text()) == other
+
+
+def test_settings_are_whole_or_as_they_were(tmp_path):
+    path = tmp_path / "settings.json"
+    keep_settings(path, {"parameters": {"seed": 1}}, begun=False)
+    before = path.read_bytes()
+    (tmp_path / ".settings.json.unfinished").mkdir()  # so that nothing can be written
+    with pytest.raises(IsADirectoryError):
+        keep_settings(path, {"parameters": {"seed": 2}}, begun=False)
+    assert path.read_bytes() == before

@@ -1,6 +1,7 @@
 """What a run asks with, so that one that goes on cannot mix two questions in one answer."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ def keep_settings(path: Path, settings: Settings, *, begun: bool) -> None:
                 "Give the former settings, or another --output"
             )
     else:
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        unfinished = path.with_name(f".{path.name}.unfinished")  # a killed run leaves the file whole, or none
+        unfinished.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> Iterator[str]:
