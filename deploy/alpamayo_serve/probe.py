@@ -10,7 +10,7 @@ from alpamayo_serve.endpoints import Endpoints
 # Those that wait for a model, and those that a model works on.
 _UNDER_WAY = re.compile(r"^(?:nv_inference_pending_request_count|alpamayo_requests_in_progress)\{.*\} (\S+)$", re.M)
 
-ESTABLISHED = "01"  # in /proc/net
+ESTABLISHED, EMPTY = "01", "00000000:00000000"  # in /proc/net: a state; bytes to send, and to read
 
 
 def is_ready(endpoints: Endpoints, path: str) -> bool:
@@ -24,10 +24,15 @@ def requests_under_way(endpoints: Endpoints) -> int | None:
     return None if text is None else int(sum(map(float, _UNDER_WAY.findall(text))))
 
 
-def http_connections(endpoints: Endpoints) -> int:
-    """How many are open to its HTTP port."""
+def idle_http_connections(endpoints: Endpoints) -> int:
+    """How many are open to its HTTP port; 0 as well while one of them has bytes to carry, as of an answer whose reader
+    is slow.
+    """
     lines = [
         line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()[1:]
     ]
     ours = f"{endpoints.http_port:04X}"
-    return sum(local.rpartition(":")[2] == ours and state == ESTABLISHED for _, local, _, state, *_ in lines)
+    queues = [
+        queues for _, local, _, state, queues, *_ in lines if local.rpartition(":")[2] == ours and state == ESTABLISHED
+    ]
+    return len(queues) if all(it == EMPTY for it in queues) else 0

@@ -7,7 +7,7 @@ from signal import SIGKILL, SIGTERM
 
 from alpamayo_serve.endpoints import Endpoints
 from alpamayo_serve.loading import say
-from alpamayo_serve.probe import http_connections, requests_under_way
+from alpamayo_serve.probe import idle_http_connections, requests_under_way
 
 EXIT_MARGIN_S = 5.0  # a server that outlives its own timeout by this hangs
 # Triton waits for clients to close their HTTP connections, idle ones too, and then has no time left to end in order.
@@ -76,7 +76,7 @@ class Stopping:
         self._told_at = time.monotonic()
 
     def _cut_idle_connections(self) -> None:
-        if not self.cut_short and (connections := http_connections(self._endpoints)):
-            say(f"every request is answered, but HTTP connections are still open ({connections}): killing tritonserver")
+        if not self.cut_short and (connections := idle_http_connections(self._endpoints)):
+            say(f"every request is answered, but {connections} idle HTTP connections are open: killing tritonserver")
             self._server.kill()
             self.cut_short = True

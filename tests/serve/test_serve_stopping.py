@@ -1,5 +1,6 @@
 """However the server ends, the exit code tells, and nothing of it is left."""
 
+import json
 import os
 import signal
 from contextlib import closing
@@ -50,8 +51,26 @@ def test_idle_connections_keep_no_server(launch):
         connection.request("GET", "/v2/health/ready")
         assert connection.getresponse().read() == b""
         assert launched.stop() == 0, launched.log
-    assert "HTTP connections are still open (1)" in launched.log
+    assert "1 idle HTTP connections are open" in launched.log
     assert "Exit timeout expired" not in launched.log
+    assert launched.left_behind() == NOTHING
+
+
+def test_an_answer_is_sent_to_a_slow_reader_to_its_end(launch):
+    launched = launch()
+    sent = bytes(32 << 20)  # more than the kernel's buffers take
+    header = {"inputs": [{"name": "x", "shape": [len(sent) // 4], "datatype": "FP32"}]}
+    header["inputs"][0]["parameters"] = {"binary_data_size": len(sent)}
+    header["parameters"] = {"binary_data_output": True}
+    text = json.dumps(header).encode()
+    with closing(HTTPConnection("127.0.0.1", launched.ports()["http"])) as connection:
+        headers = {"Inference-Header-Content-Length": str(len(text))}
+        connection.request("POST", "/v2/models/echo/infer", text + sent, headers)
+        answer = connection.getresponse()
+        launched.process.send_signal(signal.SIGTERM)
+        launched.logged("Timeout 16: Found 1 HTTP service connections")  # Triton counts seconds down from 20
+        assert len(answer.read()) > len(sent)
+        assert launched.wait() == 0, launched.log
     assert launched.left_behind() == NOTHING
 
 
