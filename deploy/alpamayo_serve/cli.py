@@ -137,6 +137,7 @@ def tracing(url: str, given: Sequence[str]) -> list[str]:
         "--trace-config=mode=opentelemetry",
         "--trace-config=level=TIMESTAMPS",
         "--trace-config=rate=1",
+        "--trace-config=opentelemetry,bsp_schedule_delay=1000",  # ms: before a server that ends is killed
         f"--trace-config={COLLECTOR}{url}",
         f"--trace-config=opentelemetry,resource=service.name={SERVICE}",
     ]

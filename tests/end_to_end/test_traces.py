@@ -4,6 +4,8 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from threading import Thread
@@ -212,3 +214,19 @@ def test_every_model_says_why(traced, collected, model, inputs):
     words = "request parameter top_p must be"
     spans = refused_trace(traced, collected, "check", words, inputs, {"top_p": 7}, model)
     assert_failed_in(spans, model, "check", words)
+
+
+def test_the_last_request_s_spans_arrive_though_an_idle_connection_ends_the_server(repository, small_scene, tmp_path):
+    """It is killed then, and cannot send what it still has."""
+    collector = Collector()
+    options = ("--trace", "--trace-url", collector.url)
+    with ExitStack() as after:
+        after.callback(collector.stop)
+        with live_server(repository, tmp_path, *options) as server:
+            idle = after.enter_context(closing(HTTPConnection(server.http)))
+            idle.request("GET", "/v2/health/ready")
+            assert idle.getresponse().read() == b""
+            with grpcclient.InferenceServerClient(server.grpc) as triton:
+                ask(triton, small_scene, SMALL)
+        assert "idle HTTP connections are open" in server.log.read_text()
+        assert collector.has(1)
