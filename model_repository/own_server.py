@@ -32,6 +32,20 @@ def get(address: str, path: str) -> str | None:
             return None
 
 
+def expire(model_config: Mapping[str, Any]) -> bool:
+    """Whether the queue of a model with this `config.pbtxt`, as Triton gives it in JSON, refuses requests whose own
+    `timeout` is over. Else the model would work on knocks.
+    """
+    batching = model_config.get("dynamic_batching", {})
+    policies = [batching.get("default_queue_policy", {}), *batching.get("priority_queue_policy", {}).values()]
+    return all(
+        it.get("timeout_action", "REJECT") == "REJECT"
+        and it.get("allow_timeout_override", False)
+        and int(it.get("default_timeout_microseconds", 0)) > 0  # without one there is nothing to override
+        for it in policies
+    )
+
+
 @dataclass(frozen=True)
 class OwnServer:
     """Where it answers, host:port, and which headers a request for inference must have."""
@@ -63,7 +77,7 @@ class OwnServer:
 
         Args:
             model: its name.
-            inputs: of its `config.pbtxt`, as JSON has them, whose queue has a default timeout that may be overridden.
+            inputs: of its `config.pbtxt`, as JSON has them; requests must `expire` in its queue.
             priority: of `config.pbtxt`; each has its own places.
         """
         parameters = {"priority": priority, "timeout": EXPIRES_AT_ONCE_US}

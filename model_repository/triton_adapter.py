@@ -14,7 +14,7 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 from cancellations import Cancellations
 from contract import Cancelled, HandOverFailed, InvalidRequest
-from own_server import OwnServer
+from own_server import OwnServer, expire
 from queue_waker import QueueWaker
 from server_stopping import ServerStopping
 from stage_metrics import StageMetrics, counters
@@ -72,8 +72,8 @@ def _to_triton(name: str, value: Any) -> Any:
 
 
 def queue_waker(args: dict[str, str]) -> QueueWaker:
-    """For a model whose `config.pbtxt` bounds its queue. Without a launcher it wakes nothing."""
-    model, inputs = args["model_name"], json.loads(args["model_config"])["input"]
+    """It wakes nothing without a launcher, or where `config.pbtxt` lets no request expire when it says so itself."""
+    model, config = args["model_name"], json.loads(args["model_config"])
     knocks = counters(
         "alpamayo_queue_knocks_total",
         "Requests that a model sent itself to wake its queue; Triton counts each as REJECTED",
@@ -81,13 +81,17 @@ def queue_waker(args: dict[str, str]) -> QueueWaker:
         "priority",
         KNOCKS,
     )
+
+    def count(priority: str) -> None:
+        knocks[priority].increment(1)  # `knocks` is held: without any the metrics must be there, for the alert
+
     server = OwnServer.from_environment()
-    if server is None:
-        return QueueWaker(lambda: 0, lambda: None, lambda _: None)
+    if server is None or not expire(config):
+        return QueueWaker(lambda: 0, lambda: None, count)
     return QueueWaker(
         lambda: server.requests_waiting(model),
-        lambda: next((it for it in KNOCKS if server.knock(model, inputs, int(it))), None),
-        lambda priority: knocks[priority].increment(1),
+        lambda: next((it for it in KNOCKS if server.knock(model, config["input"], int(it))), None),
+        count,
     )
 
 

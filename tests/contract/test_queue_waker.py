@@ -7,6 +7,7 @@ from queue import Empty, Queue
 
 import pytest
 from alpamayo_model_repository import queue_waker
+from alpamayo_model_repository.own_server import expire
 from alpamayo_model_repository.queue_waker import QueueWaker
 
 HANG_S = 20
@@ -113,3 +114,24 @@ def test_it_is_counted_by_the_model_s_own_thread(queue):
         queue.knocks.get(timeout=HANG_S)
         queue.model_executes()
     assert set(queue.counted) == {("first place", threading.get_ident())}
+
+
+POLICY = {"timeout_action": "REJECT", "default_timeout_microseconds": "60000000", "allow_timeout_override": True}
+
+
+@pytest.mark.parametrize(
+    ("batching", "knocks_expire"),
+    [
+        ({"default_queue_policy": POLICY}, True),
+        ({"default_queue_policy": POLICY, "priority_queue_policy": {"1": POLICY}}, True),
+        ({"default_queue_policy": POLICY | {"allow_timeout_override": False}}, False),
+        ({"default_queue_policy": POLICY | {"default_timeout_microseconds": "0"}}, False),
+        ({"default_queue_policy": POLICY | {"timeout_action": "DELAY"}}, False),
+        ({"default_queue_policy": POLICY, "priority_queue_policy": {"1": {"max_queue_size": 4}}}, False),
+        ({"priority_levels": "3"}, False),
+    ],
+)
+def test_where_no_knock_would_expire_none_is_sent(batching, knocks_expire):
+    """The model would work on it."""
+    assert expire({"name": "m", "dynamic_batching": batching}) == knocks_expire
+    assert not expire({"name": "m"})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
+from alpamayo_model_repository.own_server import get
 from alpamayo_serve.children import children
 from alpamayo_serve.endpoints import SWITCHED_OFF
 from alpamayo_serve.server import find_server
@@ -38,7 +39,8 @@ def server(command, repository, tmp_path_factory):
     """Runs it in a folder with a `repository`, on other ports. Its process id, and port by service."""
     folder = tmp_path_factory.mktemp("bare")
     models = write_repository(folder / "repository", flags="--backend-config=python,stub-timeout-seconds=61\n")
-    shutil.copytree(repository / "alpamayo_cancel", models / "alpamayo_cancel")
+    for model in ("alpamayo_cancel", "alpamayo_unicycle"):
+        shutil.copytree(repository / model, models / model)
     found = find_server(folder)
     ports = free_ports(len(SERVICES))
     others = [f"--{service}-port={port}" for service, port in zip(SERVICES, ports, strict=True)]
@@ -86,7 +88,7 @@ def triton(request, server):
 def test_it_listens_on_loopback_only(server):
     pid, _ = server
     pids = [pid, *children(pid)]
-    assert len(pids) >= 3  # the server, two stubs
+    assert len(pids) >= 3  # the server, its stubs
     assert listening(pids)
     assert listening(pids) <= LOOPBACK
 
@@ -107,3 +109,10 @@ def test_it_serves_and_cancels_nothing(server):
         request_id = np.array([b"a call that is given up"], np.object_)
         given_up = grpcclient.InferInput("request_id", [1], "BYTES").set_data_from_numpy(request_id)
         assert triton.infer("alpamayo_cancel", [given_up]).as_numpy("noted").tolist() == [False]
+
+
+def test_it_counts_no_knocks_and_says_so(server):
+    """The alert that subtracts them would be silent without."""
+    text = get(f"127.0.0.1:{server[1]['metrics']}", "/metrics")
+    for priority in (1, 2, 3):
+        assert f'alpamayo_queue_knocks_total{{model="alpamayo_unicycle",priority="{priority}"}} 0\n' in text
