@@ -80,6 +80,19 @@ class GoldenCase:
             "noise": self["noise"],
         }
 
+    def packed_many(self, trajectories: int, prompts: int = 1) -> dict[str, np.ndarray]:
+        """The same for so many trajectories of the first thought; with the prompt's rows repeated it takes longer."""
+        inputs = self.packed()
+        prompt = inputs["kv_owner"] == -1
+        rows = np.concatenate([np.flatnonzero(prompt)] * prompts + [np.flatnonzero(~prompt)])
+        return inputs | {
+            "kv_cache": inputs["kv_cache"][:, :, :, rows],
+            "kv_owner": inputs["kv_owner"][rows],
+            "action_owner": np.zeros(trajectories, np.int32),
+            "action_position": inputs["action_position"][:1].repeat(trajectories),
+            "noise": np.zeros((trajectories, 64, 2), np.float32),
+        }
+
     @property
     def action(self) -> np.ndarray:
         """(1, 1, N, 64, 2): m/s2 and 1/m."""

@@ -14,8 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from .conftest import SMALL
 from .live_server import until
-from .test_http import body
-from .test_refused_requests import (
+from .refusals import (
     ACTIONS,
     FRAME,
     GIVEN_UP,
@@ -32,7 +31,7 @@ from .test_refused_requests import (
     refuse,
     rotated,
 )
-from .wire import ask, files, picture, tensors, texts
+from .wire import ask, files, json_body, picture, tensors, texts
 
 ROWS = bytes(64 * (1 + 96 * 3))
 RGB = Image.fromarray(np.moveaxis(FRAME, 0, -1))
@@ -257,7 +256,7 @@ OVER_HTTP = {
 @pytest.mark.parametrize("name", OVER_HTTP)
 def test_parameter_over_http(server, small_scene, assert_still_serving, name):
     parameters, (sent, instead), words = OVER_HTTP[name]
-    content = json.dumps(body(small_scene, SMALL | parameters)).encode()
+    content = json.dumps(json_body(small_scene, SMALL | parameters)).encode()
     message = error_over_http(server, content.replace(sent, instead) if sent else content)
     assert words in message
     assert len(message) < 1000
@@ -265,13 +264,13 @@ def test_parameter_over_http(server, small_scene, assert_still_serving, name):
 
 
 def test_tensors_over_http(server, small_scene, assert_still_serving):
-    infinite = json.dumps(body(small_scene | {"ego_history_xyz": changed(XYZ, (0, 0), 7777)}, SMALL)).encode()
+    infinite = json.dumps(json_body(small_scene | {"ego_history_xyz": changed(XYZ, (0, 0), 7777)}, SMALL)).encode()
     assert "ego_history_xyz must be finite; got inf" in error_over_http(server, infinite.replace(b"7777.0", b"1e39"))
     assert_still_serving()
 
 
 def test_binary_tensors_over_http(server, small_scene, assert_still_serving):
-    head = body(small_scene, SMALL)
+    head = json_body(small_scene, SMALL)
     for tensor in head["inputs"]:
         del tensor["data"]
         tensor["parameters"] = {"binary_data_size": small_scene[tensor["name"]].nbytes}

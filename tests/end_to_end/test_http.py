@@ -6,30 +6,14 @@ from urllib.error import HTTPError
 
 import numpy as np
 import pytest
-from tritonclient.utils import np_to_triton_dtype
 
 from .conftest import SMALL
-from .wire import tensors
-
-
-def body(inputs, parameters):
-    return {
-        "inputs": [
-            {
-                "name": name,
-                "shape": list(array.shape),
-                "datatype": np_to_triton_dtype(array.dtype),
-                "data": array.ravel().tolist(),
-            }
-            for name, array in inputs.items()
-        ],
-        "parameters": parameters,
-    }
+from .wire import json_body, tensors
 
 
 def post(server, inputs, parameters, **more):
     url = f"http://{server.http}/v2/models/alpamayo/infer"
-    content = json.dumps(body(inputs, parameters) | more).encode()
+    content = json.dumps(json_body(inputs, parameters) | more).encode()
     request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
         return json.load(response)

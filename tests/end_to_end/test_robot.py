@@ -20,8 +20,7 @@ from alpamayo_client.robot.poses import slerp, to_matrices, to_quaternions
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import until
-from .test_sharing_memory import registered, shared
-from .wire import picture
+from .wire import picture, registered, shared
 
 CASE = golden_case("greedy")
 T0_US = 1_700_000_000_000_000

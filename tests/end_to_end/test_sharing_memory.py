@@ -22,21 +22,12 @@ from alpamayo_client.shared_memory import SharedFrames
 from .conftest import LONG_THOUGHTS
 from .golden_case import golden_case
 from .live_server import live_server, until
+from .wire import registered, shared
 
 CASE = golden_case("no_stop_token")
 QUICK = {"max_generation_length": 3, "inference_steps": 2, "seed": 5}
 FRAMES, *HISTORY = CASE.scene
 LARGER = np.tile(FRAMES[:1, :1], (1, 1, 1, 3, 3))  # of 624 x 360
-
-
-def shared():
-    """Regions of clients that lie in /dev/shm."""
-    return [path.name for path in Path("/dev/shm").glob("alpamayo_client_*")]
-
-
-def registered(triton):
-    """Regions of clients that the server knows."""
-    return [name for name in triton.get_system_shared_memory_status(as_json=True).get("regions", {})]
 
 
 @pytest.fixture(autouse=True)

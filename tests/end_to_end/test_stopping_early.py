@@ -12,24 +12,9 @@ from tritonclient.utils import InferenceServerException
 from .conftest import LONG, LONG_THOUGHTS, PATIENCE_S, SMALL
 from .golden_case import golden_case
 from .live_server import START_S, until
-from .test_http import body
-from .wire import ask, assert_same, send, tensors, texts
+from .wire import ask, assert_same, json_body, send, tensors, texts
 
 SCENE = golden_case("greedy")
-
-
-def packed(trajectories, prompts=1):
-    """The denoiser's inputs for many trajectories of the golden scene's first thought; a longer prompt takes longer."""
-    inputs = SCENE.packed()
-    prompt = inputs["kv_owner"] == -1
-    rows = np.concatenate([np.flatnonzero(prompt)] * prompts + [np.flatnonzero(~prompt)])
-    return inputs | {
-        "kv_cache": inputs["kv_cache"][:, :, :, rows],
-        "kv_owner": inputs["kv_owner"][rows],
-        "action_owner": np.zeros(trajectories, np.int32),
-        "action_position": inputs["action_position"][:1].repeat(trajectories),
-        "noise": np.zeros((trajectories, 64, 2), np.float32),
-    }
 
 
 def cancelled(triton, inputs, parameters, **model):
@@ -56,14 +41,14 @@ def test_the_reasoner_notices_its_deadline_between_tokens(triton, assert_still_s
 
 def test_the_denoiser_notices_its_deadline_between_steps(triton, assert_still_serving):
     parameters = {"inference_steps": 100, "deadline_ms": 400}
-    cancelled(triton, packed(32), parameters, model="alpamayo_denoiser")
+    cancelled(triton, SCENE.packed_many(32), parameters, model="alpamayo_denoiser")
     assert_still_serving()
 
 
 def test_the_denoiser_keeps_the_deadline_that_the_reasoner_set(triton, assert_still_serving):
     past, never = np.array([1]), np.array([2**63 - 1])
-    cancelled(triton, packed(1) | {"deadline_ns": past}, {}, model="alpamayo_denoiser")
-    got = ask(triton, packed(1) | {"deadline_ns": never}, {"deadline_ms": 0}, model="alpamayo_denoiser")
+    cancelled(triton, SCENE.packed_many(1) | {"deadline_ns": past}, {}, model="alpamayo_denoiser")
+    got = ask(triton, SCENE.packed_many(1) | {"deadline_ns": never}, {"deadline_ms": 0}, model="alpamayo_denoiser")
     assert np.isfinite(got["normalized_action"]).all()
     assert_still_serving()
 
@@ -72,7 +57,7 @@ def test_the_denoiser_keeps_the_deadline_that_the_reasoner_set(triton, assert_st
     ("model", "long", "short"),
     [
         ("alpamayo_reasoner", (SCENE.inputs, LONG_THOUGHTS), (SCENE.inputs, SMALL)),
-        ("alpamayo_denoiser", (packed(32, prompts=3), {"inference_steps": 100}), (packed(1), {})),
+        ("alpamayo_denoiser", (SCENE.packed_many(32, prompts=3), {"inference_steps": 100}), (SCENE.packed_many(1), {})),
     ],
     ids=["reasoner", "denoiser"],
 )
@@ -169,7 +154,7 @@ def test_a_cancelled_call_of_the_ensemble_goes_no_further(server, triton, runs, 
 
 def test_an_http_client_that_hangs_up(server, runs, stopped, assert_still_serving):
     """Triton tells nobody that it is gone: its deadline does."""
-    content = json.dumps(body(SCENE.inputs, {**LONG_THOUGHTS, "deadline_ms": 1000})).encode()
+    content = json.dumps(json_body(SCENE.inputs, {**LONG_THOUGHTS, "deadline_ms": 1000})).encode()
     head = f"POST /v2/models/alpamayo/infer HTTP/1.1\r\nHost: {server.http}\r\nContent-Length: {len(content)}\r\n\r\n"
     host, port = server.http.split(":")
     before, run_before = stopped("deadline_ms is spent"), runs("alpamayo_reasoner")

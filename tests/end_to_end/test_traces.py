@@ -18,7 +18,6 @@ from tritonclient.utils import InferenceServerException
 from .conftest import LONG_THOUGHTS, SMALL
 from .golden_case import golden_case
 from .live_server import live_server, until
-from .test_stopping_early import packed
 from .wire import ask, assert_same, tensors, texts
 
 STAGES = {
@@ -172,9 +171,9 @@ def test_what_was_broken_off_has_spans_until_then(traced, collected, small_scene
 
 
 def test_a_denoiser_that_is_broken_off(traced, collected):
-    words = "deadline_ms is spent"
+    words, inputs = "deadline_ms is spent", golden_case("greedy").packed_many(32)
     parameters = {"inference_steps": 100, "deadline_ms": 400}
-    spans = refused_trace(traced, collected, "denoise", words, packed(32), parameters, "alpamayo_denoiser")
+    spans = refused_trace(traced, collected, "denoise", words, inputs, parameters, "alpamayo_denoiser")
     assert_failed_in(spans, "alpamayo_denoiser", "denoise", words)
     assert start_ns(spans["denoise"]) < end_ns(spans["denoise"])
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -77,3 +78,29 @@ def picture(frame: np.ndarray, format: str = "PNG", mode: str | None = None, **o
     file = io.BytesIO()
     (image.convert(mode) if mode else image).save(file, format, **options)
     return file.getvalue()
+
+
+def json_body(inputs: Mapping[str, np.ndarray], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The same over HTTP, where numbers go as JSON."""
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": np_to_triton_dtype(array.dtype),
+                "data": array.ravel().tolist(),
+            }
+            for name, array in inputs.items()
+        ],
+        "parameters": parameters,
+    }
+
+
+def shared() -> list[str]:
+    """Regions of clients that lie in /dev/shm."""
+    return [path.name for path in Path("/dev/shm").glob("alpamayo_client_*")]
+
+
+def registered(triton: grpcclient.InferenceServerClient) -> list[str]:
+    """Regions of clients that the server knows."""
+    return [name for name in triton.get_system_shared_memory_status(as_json=True).get("regions", {})]
